@@ -1,0 +1,57 @@
+"""Scales, zero-points and weights of quantized ONNX models: numbers only, no pictures."""
+
+from .layers import extract_layer_params, find_layer, list_layers
+from .metrics import Histograms, compute_histograms, create_summary_stats
+from .model_file import Model, ModelFileError, load_model
+from .pairing import pair_layers
+from .quantization import NotUnderstoodError, Quantization, UnavailableError
+from .records import (
+    Layer,
+    LayerPair,
+    LayerParams,
+    LayerRanges,
+    Pairing,
+    SummaryStats,
+    TensorQuantization,
+    WeightTensor,
+)
+from .scan import compute_all_layer_ranges, extract_weight_tensors, layer_names, pair_variants
+from .variants import VariantFolder, VariantSummary, find_networks, open_folder, summarize_variant
+
+compute_layer_ranges = compute_all_layer_ranges
+extract_layer_parameters = extract_layer_params
+
+__all__ = [
+    "Histograms",
+    "Layer",
+    "LayerPair",
+    "LayerParams",
+    "LayerRanges",
+    "Model",
+    "ModelFileError",
+    "NotUnderstoodError",
+    "Pairing",
+    "Quantization",
+    "SummaryStats",
+    "TensorQuantization",
+    "UnavailableError",
+    "VariantFolder",
+    "VariantSummary",
+    "WeightTensor",
+    "compute_all_layer_ranges",
+    "compute_histograms",
+    "compute_layer_ranges",
+    "create_summary_stats",
+    "extract_layer_parameters",
+    "extract_layer_params",
+    "extract_weight_tensors",
+    "find_layer",
+    "find_networks",
+    "layer_names",
+    "list_layers",
+    "load_model",
+    "open_folder",
+    "pair_layers",
+    "pair_variants",
+    "summarize_variant",
+]

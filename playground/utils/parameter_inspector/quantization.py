@@ -1,0 +1,281 @@
+"""The map from codes to values, exact to the bit: data types, scale, zero-point, granularity.
+
+Nothing here is read before it is asked for: a `Source` knows its shape and reads on demand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import ml_dtypes
+import numpy as np
+
+# ONNX's spelling where it differs from that of numpy and ml_dtypes.
+_NUMPY_NAMES = {
+    "float8e4m3fn": "float8_e4m3fn",
+    "float8e4m3fnuz": "float8_e4m3fnuz",
+    "float8e5m2": "float8_e5m2",
+    "float8e5m2fnuz": "float8_e5m2fnuz",
+    "float8e8m0": "float8_e8m0fnu",
+    "float4e2m1": "float4_e2m1fn",
+    "float6e2m3": "float6_e2m3fn",
+    "float6e3m2": "float6_e3m2fn",
+}
+
+
+def numpy_dtype(data_type: str) -> np.dtype:
+    """Return the numpy (or ml_dtypes) dtype of a data type spelled as ONNX spells it."""
+    name = _NUMPY_NAMES.get(data_type, data_type)
+    return np.dtype(getattr(ml_dtypes, name, None) or name)
+
+
+def is_integer(data_type: str) -> bool:
+    return data_type.startswith(("int", "uint"))
+
+
+def code_limits(data_type: str) -> tuple[float, float]:
+    """Return the lowest and the highest code that the data type can hold."""
+    info = ml_dtypes.iinfo if is_integer(data_type) else ml_dtypes.finfo
+    limits = info(numpy_dtype(data_type))
+    return float(limits.min), float(limits.max)
+
+
+class Source(Protocol):
+    """A constant of the model that has not been read yet."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def data_type(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def read(self) -> np.ndarray:
+        """Return the array, read-only. Raises ``UnavailableError`` where the bytes are missing."""
+        ...
+
+
+class UnavailableError(ValueError):
+    """The file names a tensor whose bytes are not there, or are not what the header says."""
+
+
+class NotUnderstoodError(ValueError):
+    """The file holds a parameter in a way that cannot be read. The message is the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A small constant that is already in memory."""
+
+    name: str
+    array: np.ndarray
+    data_type: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def read(self) -> np.ndarray:
+        return self.array
+
+
+@dataclass(frozen=True, eq=False)
+class DerivedSource:
+    """A constant that is unpacked or rearranged when it is read."""
+
+    source: Source
+    derive: Callable[[np.ndarray], np.ndarray]
+    shape: tuple[int, ...]
+    data_type: str
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def read(self) -> np.ndarray:
+        array = self.derive(self.source.read())
+        if array.shape != self.shape:
+            raise UnavailableError(
+                f"tensor {self.name!r} unpacks to shape {array.shape}, expected {self.shape}"
+            )
+        return array
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """The map from codes to values: ``(codes - zero_point) * scale``.
+
+    Attributes:
+        data_type: of the codes, as ONNX spells it (``int8``, ``uint4``, ``float8e4m3fn``).
+        scale_source: shape ``()`` or ``(1,)`` per tensor, ``(channels,)`` per channel, the rank of
+            the codes per block.
+        zero_point_source: same shape as the scale or one element; None means zero.
+        axis: of the codes as stored, never negative; None per tensor.
+        block_size: codes that share one scale along ``axis``; None unless per block.
+        limits: lowest and highest code in use, where narrower than the data type (Clip, QONNX).
+        value_type: the type the operator rounds its result to.
+        levels: the value of each code before scaling, where a codebook replaces the zero-point.
+    """
+
+    data_type: str
+    scale_source: Source
+    zero_point_source: Source | None = None
+    axis: int | None = None
+    block_size: int | None = None
+    limits: tuple[float, float] | None = None
+    value_type: str = "float32"
+    levels: tuple[float, ...] | None = None
+
+    @property
+    def granularity(self) -> str:
+        if self.block_size is not None:
+            return "per-block"
+        return "per-tensor" if self.axis is None else "per-channel"
+
+    @property
+    def code_limits(self) -> tuple[float, float]:
+        return self.limits or code_limits(self.data_type)
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        return self.scale_source.read()
+
+    @cached_property
+    def zero_point(self) -> np.ndarray:
+        """The zero-point, ``0`` where the file leaves it out."""
+        if self.zero_point_source is None:
+            return np.zeros((), np.int32 if is_integer(self.data_type) else np.float32)
+        return self.zero_point_source.read()
+
+    def dequantize(self, codes: np.ndarray) -> np.ndarray:
+        """Return the values of ``codes``, float32 (float64 where the model computes in it).
+
+        Source: onnxruntime's DequantizeLinear: subtract in int32, one float32 product, one
+        rounding to the value type.
+        """
+        scale = self._spread(self.scale.astype(np.float32), codes.shape)
+        if self.levels is not None:
+            return np.asarray(self.levels, np.float32)[codes] * scale
+        values = self._steps(codes)
+        with np.errstate(all="ignore"):
+            values *= scale
+            return _round_to(values, self.value_type)
+
+    def _steps(self, codes: np.ndarray) -> np.ndarray:
+        """Return ``codes - zero_point`` as float32 that the caller may overwrite."""
+        zero_point = self._spread(self.zero_point, codes.shape)
+        if not is_integer(zero_point.dtype.name) or not is_integer(codes.dtype.name):
+            return codes.astype(np.float32) - zero_point.astype(np.float32)
+        wide = np.int64 if codes.dtype.itemsize > 4 else np.int32
+        return (codes.astype(wide) - zero_point.astype(wide)).astype(np.float32)
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """Return the codes of ``values``, same shape.
+
+        Source: ONNX QuantizeLinear: round half to even, then add the zero-point, then saturate.
+        """
+        dtype = numpy_dtype(self.data_type)
+        low, high = self.code_limits
+        with np.errstate(all="ignore"):
+            steps = values.astype(np.float32) / self._spread(
+                self.scale.astype(np.float32), values.shape
+            )
+            if not is_integer(self.data_type):
+                return np.clip(steps, low, high).astype(dtype)
+            zero_point = self._spread(self.zero_point, values.shape).astype(np.float32)
+            # A NaN has no code; onnxruntime's conversion sends it to the lowest one.
+            codes = np.nan_to_num(np.rint(steps) + zero_point, nan=low, posinf=high, neginf=low)
+            return np.clip(codes, low, high).astype(dtype)
+
+    def _spread(self, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a scale or zero-point so that it broadcasts against codes of ``shape``."""
+        if parameter.size == 1 and self.block_size is None:
+            return parameter.reshape(())
+        if self.block_size is not None and self.axis is not None:
+            if parameter.size == 1:
+                return parameter.reshape(())
+            index = np.arange(shape[self.axis]) // self.block_size
+            return np.take(parameter, index, axis=self.axis)
+        return parameter.reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
+
+
+def create_quantization(
+    codes: Source,
+    scale: Source,
+    zero_point: Source | None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    data_type: str | None = None,
+    value_type: str | None = None,
+) -> Quantization:
+    """Return the checked quantization of ``codes``; the granularity is read off the scale's shape.
+
+    Args:
+        axis, block_size: as the operator's attributes say; 0 means no blocks.
+        data_type: of the codes, where it is not that of ``codes``.
+
+    Raises:
+        NotUnderstoodError: the shapes or types do not fit each other.
+    """
+    data_type = data_type or codes.data_type
+    _check_types(data_type, scale, zero_point)
+    rank = len(codes.shape)
+    blocked = block_size > 0
+    per_tensor = not blocked and math.prod(scale.shape) == 1
+    if not per_tensor:
+        if not -rank <= axis < rank:
+            raise NotUnderstoodError(
+                f"axis {axis} is outside a tensor of shape {codes.shape} (scale {scale.shape})"
+            )
+        axis %= rank
+        expected = (
+            _blocked_shape(codes.shape, axis, block_size) if blocked else (codes.shape[axis],)
+        )
+        if scale.shape != expected:
+            raise NotUnderstoodError(
+                f"scale has shape {scale.shape} but axis {axis} of the codes' shape {codes.shape}"
+                f"{f' in blocks of {block_size}' if blocked else ''} asks for {expected}"
+            )
+    if (
+        zero_point is not None
+        and zero_point.shape != scale.shape
+        and math.prod(zero_point.shape) != 1
+    ):
+        raise NotUnderstoodError(
+            f"zero-point has shape {zero_point.shape} but the scale has {scale.shape}"
+        )
+    return Quantization(
+        data_type,
+        scale,
+        zero_point,
+        axis=None if per_tensor else axis,
+        block_size=block_size if blocked else None,
+        value_type=value_type or scale.data_type,
+    )
+
+
+def _blocked_shape(shape: tuple[int, ...], axis: int, block_size: int) -> tuple[int, ...]:
+    return tuple(-(-d // block_size) if i == axis else d for i, d in enumerate(shape))
+
+
+def _check_types(data_type: str, scale: Source, zero_point: Source | None) -> None:
+    narrow_float = data_type.startswith(("float8", "float4", "float6"))
+    if not is_integer(data_type) and not narrow_float:
+        raise NotUnderstoodError(f"the codes are {data_type}, which is not a quantized data type")
+    if scale.data_type not in ("float32", "float16", "bfloat16", "float8e8m0"):
+        raise NotUnderstoodError(f"the scale is {scale.data_type}, which ONNX does not allow")
+    if zero_point is not None and zero_point.data_type != data_type:
+        raise NotUnderstoodError(
+            f"the zero-point is {zero_point.data_type} but the codes are {data_type}"
+        )
+
+
+def _round_to(values: np.ndarray, data_type: str) -> np.ndarray:
+    """Return float32 ``values`` rounded once to ``data_type``, still as float32."""
+    if data_type in ("float32", "float64"):
+        return values
+    return values.astype(numpy_dtype(data_type)).astype(np.float32)
