@@ -34,7 +34,7 @@ from playground.utils.parameter_inspector import (
 
 onnxruntime.set_default_logger_severity(4)
 
-# The inputs that are weights, per operator; codes, scale, zero-point and axis where they are inside.
+# The inputs that are weights, per operator; codes, scale, zero-point and axis where inside.
 FLOAT_SLOTS = {
     "Conv": (1,), "ConvTranspose": (1,), "FusedConv": (1,), "Gemm": (1, 0), "FusedGemm": (1,),
     "MatMul": (1, 0), "FusedMatMul": (1, 0), "Gather": (0,), "LSTM": (1, 2), "GRU": (1, 2),
@@ -417,9 +417,8 @@ def check_weight(path, proto, node, slot, scope, layer, tally, reasons, verbose)
     else:
         tally.wrong += 1
         difference = np.abs(values - exact).max() if values.shape == exact.shape else "shape"
-        print(
-            f"  WRONG {path.name}: {layer.name} {node.op_type} {values.shape} {exact.shape} {difference}"
-        )
+        where = f"{path.name}: {layer.name} {node.op_type}"
+        print(f"  WRONG {where} {values.shape} {exact.shape} {difference}")
 
 
 def tolerance(oracle: np.ndarray) -> float:
@@ -427,7 +426,7 @@ def tolerance(oracle: np.ndarray) -> float:
 
 
 def pick(weights, node, index):  # type: ignore[no-untyped-def]
-    """Return our parameter for the input: the recurrence for an LSTM's third input, else the weight."""
+    """Return our parameter for the input: an LSTM's third is the recurrence, else the weight."""
     if node.op_type in ("LSTM", "GRU", "DynamicQuantizeLSTM") and index == 2:
         return next((w for w in weights if w.slot == "recurrence"), None)
     return weights[0] if weights else None

@@ -1,7 +1,7 @@
 """Scales, zero-points and weights of quantized ONNX models: numbers only, no pictures."""
 
 from .layers import extract_layer_params, find_layer, list_layers
-from .metrics import Histograms, compute_histograms, create_summary_stats
+from .metrics import METRICS, Histograms, Measured, Metric, compute_histograms, create_summary_stats
 from .model_file import Model, ModelFileError, load_model
 from .pairing import pair_layers
 from .quantization import NotUnderstoodError, Quantization, UnavailableError
@@ -15,23 +15,34 @@ from .records import (
     TensorQuantization,
     WeightTensor,
 )
-from .scan import compute_all_layer_ranges, extract_weight_tensors, layer_names, pair_variants
+from .scan import (
+    Scan,
+    compute_all_layer_ranges,
+    extract_weight_tensors,
+    layer_names,
+    pair_variants,
+    scan_variants,
+)
 from .variants import VariantFolder, VariantSummary, find_networks, open_folder, summarize_variant
 
 compute_layer_ranges = compute_all_layer_ranges
 extract_layer_parameters = extract_layer_params
 
 __all__ = [
+    "METRICS",
     "Histograms",
     "Layer",
     "LayerPair",
     "LayerParams",
     "LayerRanges",
+    "Measured",
+    "Metric",
     "Model",
     "ModelFileError",
     "NotUnderstoodError",
     "Pairing",
     "Quantization",
+    "Scan",
     "SummaryStats",
     "TensorQuantization",
     "UnavailableError",
@@ -53,5 +64,6 @@ __all__ = [
     "open_folder",
     "pair_layers",
     "pair_variants",
+    "scan_variants",
     "summarize_variant",
 ]

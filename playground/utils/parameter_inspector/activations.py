@@ -7,29 +7,38 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from .constants import (
-    QDQ_DOMAINS,
-    STANDARD_DOMAINS,
-    ConstantTable,
-    attribute_values,
-    quantization_of,
+from .constants import QDQ_DOMAINS, STANDARD_DOMAINS, ConstantTable
+from .quantization import (
+    ArraySource,
+    NotUnderstoodError,
+    Source,
+    UnavailableError,
+    create_quantization,
 )
-from .quantization import ArraySource, NotUnderstoodError, create_quantization
 from .records import TensorQuantization
 
-# Where the quantized operators keep the scale of each activation: (tensor, scale), zero-point next.
+# These quantize what enters them while the model runs.
+_DYNAMIC = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+# Their further inputs are zero-points, not activations.
+_INTEGER = ("MatMulInteger", "ConvInteger")
+
+# Where the quantized operators keep tensor, scale and zero-point of each activation.
+_ONE = ((0, 1, 2),)
+_TWO = ((0, 1, 2), (3, 4, 5))
 _QLINEAR_INPUTS = {
-    "QLinearConv": ((0, 1),),
-    "QLinearMatMul": ((0, 1), (3, 4)),
-    "QGemm": ((0, 1),),
-    "QLinearAdd": ((0, 1), (3, 4)),
-    "QLinearMul": ((0, 1), (3, 4)),
-    "QLinearSigmoid": ((0, 1),),
-    "QLinearLeakyRelu": ((0, 1),),
-    "QLinearAveragePool": ((0, 1),),
-    "QLinearGlobalAveragePool": ((0, 1),),
-    "QLinearSoftmax": ((0, 1),),
-    "QLinearReduceMean": ((0, 1),),
+    "QLinearConv": _ONE,
+    "QLinearMatMul": _TWO,
+    "QGemm": _ONE,
+    "QLinearAdd": _TWO,
+    "QLinearMul": _TWO,
+    "QLinearSigmoid": _ONE,
+    "QLinearLeakyRelu": _ONE,
+    "QLinearAveragePool": _ONE,
+    "QLinearGlobalAveragePool": _ONE,
+    "QLinearSoftmax": _ONE,
+    "QLinearReduceMean": _ONE,
+    "MatMulIntegerToFloat": ((0, 2, 4),),
+    "QAttention": ((0, 3, 6),),
 }
 QLINEAR_OUTPUT = {
     "QLinearConv": 6,
@@ -48,20 +57,31 @@ QLINEAR_OUTPUT = {
 
 
 def input_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[TensorQuantization]:
-    pairs = _QLINEAR_INPUTS.get(node.op_type)
-    if node.op_type == "QLinearConcat":
-        pairs = tuple((i, i + 1) for i in range(2, len(node.inputs), 3))
-    if pairs is not None:
-        for tensor, scale in pairs:
-            value = node.inputs[tensor]
-            if value is not None and not constants.is_constant(value):
-                yield from _from_inputs(node, value.name or "", scale, constants)
+    """Yield how each activation that enters a layer is quantized; what is not is left out."""
+    if node.op_type in _DYNAMIC:
+        value = _input(node, 0)
+        if value is not None:
+            yield TensorQuantization(value.name or "", None, "uint8")
         return
-    for value in node.inputs:
+    slots = _QLINEAR_INPUTS.get(node.op_type)
+    if node.op_type == "QLinearConcat":
+        slots = tuple((i, i + 1, i + 2) for i in range(2, len(node.inputs), 3))
+    if slots is not None:
+        for tensor, scale, zero_point in slots:
+            value = _input(node, tensor)
+            if value is not None and not constants.is_constant(value):
+                yield from _from_inputs(node, value.name or "", scale, zero_point, constants)
+        return
+    values = node.inputs[:1] if node.op_type in _INTEGER else node.inputs
+    for value in values:
         if value is not None and not constants.is_constant(value):
             found = activation_quantization(value, constants)
             if found is not None:
                 yield found
+
+
+def _input(node: ir.Node, index: int) -> ir.Value | None:
+    return node.inputs[index] if index < len(node.inputs) else None
 
 
 def activation_quantization(
@@ -92,20 +112,25 @@ def _linear(node: ir.Node, constants: ConstantTable) -> TensorQuantization | Non
     name = node.inputs[0].name or "" if node.inputs[0] is not None else ""
     if node.op_type == "QuantizeLinear":
         name = node.outputs[0].name or ""
-    scale = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-    zero = constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
-    data_type = zero.data_type if zero is not None else "uint8"
-    if scale is None:
-        return TensorQuantization(name, None, data_type)
-    shape = scale.shape if len(scale.shape) == 1 and scale.shape != (1,) else (1,)
-    tensor = ArraySource(name, np.broadcast_to(np.zeros((), np.int8), shape), data_type)
+    return _of_activation(name, constants.get(_input(node, 1)), constants.get(_input(node, 2)))
+
+
+def _of_activation(
+    name: str, scale: Source | None, zero_point: Source | None
+) -> TensorQuantization | None:
+    """Return the record; None where the parameters are impossible or their bytes are missing.
+
+    The shape of an activation is not known, so a scale per channel is taken at its word.
+    """
     try:
-        quantization = quantization_of(
-            "DequantizeLinear",
-            (tensor, scale, zero),
-            {**attribute_values(node), "axis": 0, "output_dtype": 0},
-        )
-    except NotUnderstoodError:
+        data_type = zero_point.data_type if zero_point is not None else "uint8"
+        if scale is None:
+            return TensorQuantization(name, None, data_type)
+        shape = scale.shape if len(scale.shape) == 1 and scale.shape != (1,) else (1,)
+        tensor = ArraySource(name, np.broadcast_to(np.zeros((), np.int8), shape), data_type)
+        quantization = create_quantization(tensor, scale, zero_point, axis=0)
+        quantization.scale, quantization.zero_point  # noqa: B018 - read now, so that it cannot fail later
+    except (NotUnderstoodError, UnavailableError):
         return None
     return TensorQuantization(name, quantization, data_type)
 
@@ -113,7 +138,7 @@ def _linear(node: ir.Node, constants: ConstantTable) -> TensorQuantization | Non
 def output_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[TensorQuantization]:
     index = QLINEAR_OUTPUT.get(node.op_type)
     if index is not None:
-        yield from _from_inputs(node, node.outputs[0].name or "", index, constants)
+        yield from _from_inputs(node, node.outputs[0].name or "", index, index + 1, constants)
         return
     for value in node.outputs:
         for usage in value.uses():
@@ -130,16 +155,11 @@ def output_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[Te
 
 
 def _from_inputs(
-    node: ir.Node, tensor: str, scale_index: int, constants: ConstantTable
+    node: ir.Node, tensor: str, scale: int, zero_point: int, constants: ConstantTable
 ) -> Iterator[TensorQuantization]:
-    if scale_index >= len(node.inputs):
+    scale_source = constants.get(_input(node, scale))
+    if scale_source is None:
         return
-    scale = constants.get(node.inputs[scale_index])
-    zero = (
-        constants.get(node.inputs[scale_index + 1]) if scale_index + 1 < len(node.inputs) else None
-    )
-    data_type = zero.data_type if zero is not None else "uint8"
-    if scale is None:
-        return
-    codes = ArraySource(tensor, np.zeros(scale.shape, np.int8), data_type)
-    yield TensorQuantization(tensor, create_quantization(codes, scale, zero, axis=0), data_type)
+    found = _of_activation(tensor, scale_source, constants.get(_input(node, zero_point)))
+    if found is not None:
+        yield found

@@ -7,8 +7,10 @@ file, or a `Computed` record that evaluates its operator on its inputs when it i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import onnx
 import onnx.reference
 import onnx_ir as ir
 
-from .model_file import TensorSource, spell_data_type
+from .model_file import Model, all_nodes, source_of, spell_data_type
 from .quantization import (
     ArraySource,
     NotUnderstoodError,
@@ -100,12 +102,41 @@ class Computed:
 class ConstantTable:
     """Which values of a graph are constant. Built in one sweep, without reading a tensor."""
 
-    def __init__(self, nodes: Iterable[ir.Node], opset: int) -> None:
-        self._opset = opset
-        self._known: dict[int, Source | None] = {}
-        for node in nodes:
-            for value in node.outputs:
-                self._known[id(value)] = self._from_node(node, value)
+    def __init__(self, model: Model) -> None:
+        self._opset = model.opset
+        self._path = model.path
+        self._known: dict[int, Source] = {}
+        self._opaque: dict[int, tuple[str, str]] = {}
+        waiting = deque(all_nodes(model))
+        seen: set[int] = set()
+        while waiting:
+            node = waiting.popleft()
+            added = [value for value in node.outputs if self._add(node, value)]
+            for value in added:  # nodes that stood before what they need get another turn
+                waiting.extend(u.node for u in value.uses() if id(u.node) in seen)
+            seen.add(id(node))
+
+    def _add(self, node: ir.Node, value: ir.Value) -> bool:
+        """Note what is known of a node's output. Returns whether that is new."""
+        if id(value) in self._known or id(value) in self._opaque:
+            return False
+        source = self._from_node(node, value)
+        if source is not None:
+            self._known[id(value)] = source
+            return True
+        given = [v for v in node.inputs if v is not None]
+        if not given or not all(self.is_constant(v) or id(v) in self._opaque for v in given):
+            return False
+        behind = [self._opaque[id(v)] for v in given if id(v) in self._opaque]
+        self._opaque[id(value)] = behind[0] if behind else (node.domain, node.op_type)
+        return True
+
+    def why_opaque(self, value: ir.Value) -> tuple[str, str] | None:
+        """Return domain and type of the operator that keeps a value from being computed.
+
+        None where the value is known, or depends on an input of the model.
+        """
+        return self._opaque.get(id(value))
 
     def get(self, value: ir.Value | None) -> Source | None:
         """Return the constant that ``value`` holds, None where it is computed from the input."""
@@ -113,7 +144,7 @@ class ConstantTable:
             return None
         if value.is_initializer():
             tensor = value.const_value
-            return None if tensor is None else TensorSource(tensor)
+            return None if tensor is None else source_of(tensor, value.name or "", self._path)
         return self._known.get(id(value))
 
     def is_constant(self, value: ir.Value | None) -> bool:
@@ -121,7 +152,7 @@ class ConstantTable:
 
     def _from_node(self, node: ir.Node, value: ir.Value) -> Source | None:
         if node.op_type == "Constant" and node.domain in STANDARD_DOMAINS:
-            return _constant_node(node, value)
+            return _constant_node(node, value, self._path)
         is_qdq = node.op_type in ("QuantizeLinear", "DequantizeLinear")
         known = node.domain in (QDQ_DOMAINS if is_qdq else STANDARD_DOMAINS)
         if not known or node.op_type not in FOLDABLE:
@@ -165,11 +196,11 @@ def _static_shape(value: ir.Value) -> tuple[int, ...] | None:
     return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
 
 
-def _constant_node(node: ir.Node, value: ir.Value) -> Source | None:
+def _constant_node(node: ir.Node, value: ir.Value, path: Path | None) -> Source | None:
     attributes = attribute_values(node)
     name = value.name or ""
     if isinstance(tensor := attributes.get("value"), ir.TensorProtocol):
-        return TensorSource(tensor, name)
+        return source_of(tensor, name, path)
     for key, dtype in (
         ("value_float", np.float32),
         ("value_floats", np.float32),
@@ -231,12 +262,16 @@ def _apply(source: Computed, arrays: Sequence[np.ndarray | None]) -> np.ndarray:
         source.op_type,
         [f"i{k}" if a is not None else "" for k, a in enumerate(arrays)],
         [f"o{k}" for k in range(source.output_count)],
-        **source.attributes,
+        **{name: _as_proto(value) for name, value in source.attributes.items()},
     )
     feeds = {f"i{k}": a for k, a in enumerate(arrays) if a is not None}
     run = onnx.reference.ReferenceEvaluator(proto, opsets={"": max(source.opset, 1)})
     outputs: list[np.ndarray] = run.run(None, feeds)  # type: ignore[assignment]
     return outputs[source.output]
+
+
+def _as_proto(value: Any) -> Any:
+    return ir.serde.serialize_tensor(value) if isinstance(value, ir.TensorProtocol) else value
 
 
 def _apply_qdq(source: Computed) -> np.ndarray:
@@ -256,7 +291,7 @@ def quantization_of(
     Raises:
         NotUnderstoodError: an input is missing or does not fit.
     """
-    tensor, scale, zero_point = (*inputs, None, None)[:3]
+    tensor, scale, zero_point = (*inputs, None, None, None)[:3]
     if tensor is None or scale is None:
         raise NotUnderstoodError(f"{op_type} has no scale")
     named_type = attributes.get("output_dtype") or 0
@@ -279,7 +314,8 @@ def quantization_of(
 def _check_growth(source: Computed, arrays: Sequence[np.ndarray | None]) -> None:
     present = [a for a in arrays if a is not None]
     grown = _result_elements(source, present)
-    if grown > max(MAX_GROWN_ELEMENTS, *(a.size for a in present)):
+    given = sum({id(a): a.size for a in present}.values())
+    if grown > max(MAX_GROWN_ELEMENTS, given):
         raise UnavailableError(
             f"{source.name!r} cannot be computed: {source.op_type} would make {grown:,} elements"
         )
@@ -304,7 +340,7 @@ def _result_elements(source: Computed, arrays: Sequence[np.ndarray]) -> int:
             * arrays[1].size
         )
     if op_type == "Concat":
-        return 0  # as many as it is given
+        return sum(a.size for a in arrays)
     if op_type in _ELEMENTWISE and op_type not in ("QuantizeLinear", "DequantizeLinear", "Clip"):
         return math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
     return 0

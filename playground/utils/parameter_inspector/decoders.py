@@ -26,6 +26,7 @@ from .quantization import (
     Source,
     code_limits,
     create_quantization,
+    is_integer,
 )
 from .records import LayoutStep
 
@@ -34,14 +35,15 @@ from .records import LayoutStep
 class Stored:
     """A parameter as an operator stores it: codes and what they mean, or a float tensor.
 
-    ``layout`` leads from the codes' frame to the frame in which the operator uses them.
+    ``layout`` leads from the codes' frame to the frame in which the operator uses them. A
+    ``problem`` is what could not be understood though the values are known.
     """
 
     storage: str
     source: Source
     quantization: Quantization | None = None
     layout: tuple[LayoutStep, ...] = ()
-    notes: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
     def root_name(self) -> str:
@@ -273,6 +275,8 @@ def read_implied_bias(
 ) -> Stored:
     """An int32 bias without a scale in the file: the product of the input's and the weight's."""
     codes = _required(node, constants, bias)
+    if not is_integer(codes.data_type):
+        return Stored(node.op_type, codes)
     alpha = np.float32(attribute_values(node).get("alpha", 1.0))
     factors = [_required(node, constants, i).read().astype(np.float32) for i in scales]
     product = alpha * factors[0].reshape(-1)[:1] * factors[1].reshape(-1)
@@ -325,7 +329,10 @@ def _blocked(
     groups: Source | None = None,
 ) -> Quantization:
     """Return the quantization of a block format: its zero-point is packed, float or implied."""
-    axis %= len(codes.shape)
+    rank = len(codes.shape)
+    if not -rank <= axis < rank:
+        raise NotUnderstoodError(f"axis {axis} is outside a tensor of shape {codes.shape}")
+    axis %= rank
     shape = tuple(-(-d // block) if i == axis else d for i, d in enumerate(codes.shape))
     if np.prod(scale.shape) != np.prod(shape):
         raise NotUnderstoodError(

@@ -93,7 +93,7 @@ def extract_layer_params(model: Model, layer_name: str) -> LayerParams | None:
 
 def _list_layers(model: Model) -> tuple[Layer, ...]:
     nodes = list(all_nodes(model))
-    constants = ConstantTable(nodes, model.opset)
+    constants = ConstantTable(model)
     chains = dict(_integer_chains(nodes, constants))
     claimed = {
         id(node)
@@ -198,8 +198,14 @@ def _read_operand(
         if stored is None:
             return
         weight = _as_weight(operand, stored, node)
+        if stored.problem:
+            yield f"{operand.slot} of {node.op_type}: {stored.problem}"
     except (NotUnderstoodError, UnavailableError) as error:
         yield f"{operand.slot} of {node.op_type}: {error}"
+        return
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # Attributes and shapes come from the file, and nothing promises that they fit together.
+        yield f"{operand.slot} of {node.op_type}: inputs and attributes do not fit ({error!r})"
         return
     if weight is not None:
         yield weight
@@ -222,12 +228,13 @@ def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor 
         quantization=stored.quantization,
         layout=stored.layout,
         channel_axis=operand.channel_axis(attribute_values(node), len(shape)),
-        notes=stored.notes,
     )
 
 
 def _layer_shape(stored: Stored) -> tuple[int, ...]:
     """Return the shape after the layout steps, tried on an array that takes no memory."""
+    if not stored.layout:
+        return stored.source.shape
     array = np.broadcast_to(np.zeros((), np.int8), stored.source.shape)
     for step in stored.layout:
         if step.op_type == "Cast":
@@ -274,13 +281,15 @@ def _integer_chains(
                 yield id(node), trace_integer_output(node, constants)
             except NotUnderstoodError as error:
                 yield id(node), error
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                yield id(node), NotUnderstoodError(f"what follows it is malformed ({error!r})")
 
 
 def _read_integer_operator(
     node: ir.Node, constants: ConstantTable, chain: IntegerChain | NotUnderstoodError
 ) -> Iterator[WeightTensor | str]:
     """Yield the weight (and the int32 bias) of MatMulInteger or ConvInteger."""
-    value = node.inputs[1]
+    value = node.inputs[1] if len(node.inputs) > 1 else None
     if not constants.is_constant(value):
         return
     try:
@@ -306,7 +315,7 @@ def _read_integer_operator(
                 yield WeightTensor(
                     "bias", chain.bias.name, node.op_type, chain.bias, chain.bias.shape, bias
                 )
-    except (NotUnderstoodError, UnavailableError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         yield f"weight of {node.op_type}: {error}"
 
 
@@ -371,10 +380,11 @@ def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]
     for node, layer in zip(nodes, layers, strict=True):
         if layer.op_type != "Add" or layer.weight is None:
             continue
-        moving = [v for v in node.inputs if v is not None and (v.name or "") in by_output]
-        if len(moving) != 1 or len(moving[0].uses()) != 1:
+        owners = [_only_source(v) for v in node.inputs if v is not None]
+        moving = [name for name in owners if name in by_output]
+        if len(moving) != 1:
             continue
-        owner = result[by_output[moving[0].name or ""]]
+        owner = result[by_output[moving[0]]]
         if owner.weight is None or owner.bias is not None or owner.weight.slot != "weight":
             continue
         bias = replace(layer.weight, slot="bias")
@@ -382,3 +392,18 @@ def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]
         result[owner.index] = replace(owner, parameters=(*owner.parameters, added))
         result[layer.index] = replace(layer, parameters=(bias,))
     return result
+
+
+def _only_source(value: ir.Value) -> str:
+    """Return the output that an operand comes from, through Q and DQ, if nothing else reads it."""
+    for _ in range(4):
+        if len(value.uses()) != 1 or value.is_graph_output():
+            return ""
+        node = value.producer()
+        if node is None or node.op_type not in _PLUMBING or not node.inputs:
+            return value.name or ""
+        following = node.inputs[0]
+        if following is None:
+            return ""
+        value = following
+    return ""

@@ -18,12 +18,15 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from .quantization import UnavailableError
+from .quantization import Source, UnavailableError
+from .wire import IN_THIS_FILE, MIN_PAYLOAD_BYTES, read_without_payloads
 
 # Calls of model-local functions, counted through every level: more is a decompression bomb.
 MAX_INLINED_NODES = 100_000
+MAX_SPARSE_ELEMENTS = 1 << 24
 
 _DATA_TYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64"}
+_ONNX_NAMES = {name: data_type.name for data_type, name in _DATA_TYPE_NAMES.items()}
 
 
 class ModelFileError(ValueError):
@@ -52,7 +55,7 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class TensorSource:
-    """A tensor of the file, read when asked."""
+    """A small tensor that came with the graph."""
 
     tensor: ir.TensorProtocol
     alias: str = ""
@@ -74,65 +77,162 @@ class TensorSource:
         """Return the array, read-only.
 
         Raises:
-            UnavailableError: the shape is impossible, the bytes are missing or do not fit it.
+            UnavailableError: the shape is impossible, or the bytes do not fit it.
         """
-        self._check_bytes()
+        proto = self.tensor.raw
+        if isinstance(proto, onnx.TensorProto):
+            self._check_size(proto)
         try:
             array = self.tensor.numpy()
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UnavailableError(
                 f"tensor {self.name!r} cannot be read: {_one_line(error)}"
             ) from error
-        if array.flags.writeable:
-            array = array.view()
-            array.flags.writeable = False
-        return array
+        return _read_only(array)
 
-    def _check_bytes(self) -> None:
-        """Refuse before anything of the declared size is allocated."""
-        if any(d < 0 for d in self.shape):
-            raise UnavailableError(f"tensor {self.name!r} has an impossible shape {self.shape}")
-        if isinstance(self.tensor, ir.ExternalTensor):
-            _check_external(self.tensor)
+    def _check_size(self, proto: onnx.TensorProto) -> None:
+        """Refuse a shape that the bytes do not fill, before anything of that size is allocated."""
+        if proto.HasField("raw_data"):
+            _check_length(self.name, self.shape, self.tensor.dtype, len(proto.raw_data))
             return
-        proto = self.tensor.raw
-        if not isinstance(proto, onnx.TensorProto) or not proto.HasField("raw_data"):
-            return
-        try:
-            expected = math.ceil(self.tensor.dtype.bitwidth * math.prod(self.shape) / 8)
-        except (TypeError, ValueError) as error:
+        wanted = _byte_count(self.name, self.shape, self.tensor.dtype)
+        fields = (proto.float_data, proto.int32_data, proto.int64_data, proto.double_data)
+        entries = sum(len(f) for f in (*fields, proto.uint64_data, proto.string_data))
+        if wanted > 16 * entries:
             raise UnavailableError(
-                f"tensor {self.name!r} has data type {self.data_type}, which has no known layout"
-            ) from error
-        if expected != len(proto.raw_data):
-            raise UnavailableError(
-                f"tensor {self.name!r} of shape {self.shape} and type {self.data_type} needs "
-                f"{expected} bytes, the file holds {len(proto.raw_data)}"
+                f"tensor {self.name!r} of shape {self.shape} has {entries:,} numbers in the file"
             )
 
 
-def _check_external(tensor: ir.ExternalTensor) -> None:
-    """Refuse external data that is not a regular file of the wanted length.
+@dataclass(frozen=True, eq=False)
+class FileSource:
+    """A tensor that lies in a file: in the model itself or beside it as external data.
 
-    onnx_ir itself refuses what lies outside the model's folder.
+    Its bytes are copied when it is read, not mapped: a file that shrinks under a mapping would end
+    the process. The record can be pickled.
+
+    Attributes:
+        path: of the file; ``location`` is how the model spells it.
+        folder: that the file has to lie in; None for the model file itself.
+        length: in bytes, as the model says; None where it does not.
     """
+
+    name: str
+    data_type: str
+    shape: tuple[int, ...]
+    path: Path
+    location: str
+    folder: Path | None
+    offset: int
+    length: int | None
+
+    def read(self) -> np.ndarray:
+        """Return the array, read-only.
+
+        Raises:
+            UnavailableError: the file is missing, outside the model's folder, not a regular file,
+                or too short for the shape.
+        """
+        dtype = ir.DataType[_ONNX_NAMES.get(self.data_type, self.data_type.upper())]
+        wanted = _byte_count(self.name, self.shape, dtype)
+        if self.length is not None:
+            _check_length(self.name, self.shape, dtype, self.length)
+        if self.folder is not None:
+            _check_inside(self.name, self.path, self.folder, self.location)
+        packed = self._read_bytes(wanted)
+        if dtype.bitwidth < 8:
+            return _read_only(ir.PackedTensor(packed, dtype, shape=ir.Shape(self.shape)).numpy())
+        return _read_only(packed.view(dtype.numpy().newbyteorder("<")).reshape(self.shape))
+
+    def _read_bytes(self, wanted: int) -> np.ndarray:
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if self.offset < 0 or self.offset + wanted > size:
+                    raise UnavailableError(
+                        f"tensor {self.name!r} ends at byte {self.offset + wanted:,} of "
+                        f"{self._place}, which has {size:,}"
+                    )
+                file.seek(self.offset)
+                array = np.empty(wanted, np.uint8)
+                filled = 0
+                while filled < wanted:
+                    count = file.readinto(array[filled:].data)
+                    if not count:
+                        raise UnavailableError(
+                            f"tensor {self.name!r}: {self._place} became shorter while it was read"
+                        )
+                    filled += count
+                return array
+        except OSError as error:
+            raise UnavailableError(
+                f"tensor {self.name!r}: {self._place} cannot be read: {error.strerror or error}"
+            ) from error
+
+    @property
+    def _place(self) -> str:
+        return "the model file" if self.folder is None else f"its external file {self.location!r}"
+
+
+def source_of(tensor: ir.TensorProtocol, alias: str, model_path: Path | None) -> Source:
+    """Return where a tensor is: in the graph, in the model's file, or in a file beside it."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return TensorSource(tensor, alias)
+    location = str(tensor.location)
+    folder = model_path.parent if model_path is not None else Path()
+    itself = location == IN_THIS_FILE and model_path is not None
+    return FileSource(
+        name=tensor.name or alias,
+        data_type=data_type_name(tensor),
+        shape=tuple(int(d) for d in tensor.shape),  # type: ignore[arg-type]
+        path=model_path if itself and model_path is not None else folder / location,
+        location=location,
+        folder=None if itself else folder,
+        offset=tensor.offset or 0,
+        length=tensor.length,
+    )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    if array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
+def _byte_count(name: str, shape: tuple[int, ...], dtype: ir.DataType) -> int:
+    if any(d < 0 for d in shape):
+        raise UnavailableError(f"tensor {name!r} has an impossible shape {shape}")
     try:
-        status = Path(tensor.path).stat()
-    except (OSError, ValueError) as error:
+        return math.ceil(dtype.bitwidth * math.prod(shape) / 8)
+    except TypeError as error:
         raise UnavailableError(
-            f"tensor {tensor.name!r}: its external file {str(tensor.location)!r} is missing"
+            f"tensor {name!r} has data type {dtype}, which has no known layout"
         ) from error
+
+
+def _check_length(name: str, shape: tuple[int, ...], dtype: ir.DataType, found: int) -> None:
+    """Refuse before anything of the declared size is allocated."""
+    expected = _byte_count(name, shape, dtype)
+    if expected != found:
+        raise UnavailableError(
+            f"tensor {name!r} of shape {shape} and type {spell_data_type(dtype)} needs "
+            f"{expected:,} bytes, the file holds {found:,}"
+        )
+
+
+def _check_inside(name: str, path: Path, folder: Path, location: str) -> None:
+    """Refuse external data outside the model's folder, and what is not a regular file."""
+    where = f"tensor {name!r}: its external file {location!r}"
+    try:
+        target = path.resolve(strict=True)
+        status = target.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnavailableError(f"{where} is missing") from error
+    if not target.is_relative_to(folder.resolve()):
+        raise UnavailableError(f"{where} is outside the model's folder")
     if not stat.S_ISREG(status.st_mode):
-        raise UnavailableError(
-            f"tensor {tensor.name!r}: its external file {str(tensor.location)!r} is not a "
-            "regular file"
-        )
-    end = (tensor.offset or 0) + tensor.nbytes
-    if (tensor.offset or 0) < 0 or end > status.st_size:
-        raise UnavailableError(
-            f"tensor {tensor.name!r} ends at byte {end:,} of {str(tensor.location)!r}, "
-            f"which has {status.st_size:,}"
-        )
+        raise UnavailableError(f"{where} is not a regular file")
 
 
 def data_type_name(tensor: ir.TensorProtocol) -> str:
@@ -157,7 +257,9 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
         ModelFileError: the file is missing, is not ONNX, or its graph cannot be understood.
     """
     if isinstance(source, onnx.ModelProto):
-        return _open_proto(source, None, source.graph.name or "model", source.ByteSize())
+        copy = onnx.ModelProto()
+        copy.CopyFrom(source)
+        return _open_proto(copy, None, source.graph.name or "model", source.ByteSize())
     path = Path(source)
     proto = _parse(path)
     return _open_proto(proto, path, path.stem, path.stat().st_size)
@@ -169,7 +271,7 @@ def _parse(path: Path) -> onnx.ModelProto:
             raise ModelFileError(f"{path.name}: there is no such file")
         with path.open("rb") as file:
             _refuse_other_formats(path.name, file.read(512))
-        proto = onnx.load(path, load_external_data=False, format="protobuf")
+        proto = read_without_payloads(path)
     except OSError as error:
         raise ModelFileError(f"{path.name} cannot be opened: {error.strerror or error}") from error
     except google.protobuf.message.DecodeError as error:
@@ -197,11 +299,11 @@ def _refuse_other_formats(name: str, head: bytes) -> None:
 def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int) -> Model:
     if not proto.graph.node and not proto.graph.initializer:
         raise ModelFileError(f"{name} holds no graph: it is not an ONNX model, or an empty one")
-    _drop_repeated_initializers(proto.graph)
     try:
+        _drop_repeated_initializers(proto.graph)
+        _fill_in_sparse_initializers(proto.graph)
+        _forget_unknown_data_types(proto.graph)
         model = ir.serde.deserialize_model(proto)
-        if path is not None:
-            ir.external_data.set_base_dir(model.graph, path.parent)
         if model.functions:
             _check_inlining(name, model)
             InlinePass()(model)
@@ -218,13 +320,51 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
 
 
 def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
-    """Keep the first initializer of a name, as onnxruntime does."""
-    seen: set[str] = set()
-    repeated = [t for t in graph.initializer if t.name in seen or seen.add(t.name)]  # type: ignore[func-returns-value]
-    if repeated:
-        firsts = {t.name: t for t in reversed(graph.initializer)}
-        del graph.initializer[:]
-        graph.initializer.extend(firsts[name] for name in seen)
+    """Keep of several initializers of one name the one that onnxruntime 1.31 uses.
+
+    ONNX forbids them, yet onnxruntime's own MatMulNBits quantizer writes them. Measured: the last
+    of those under 128 bytes, the last but one of larger ones.
+    """
+    by_name: dict[str, list[onnx.TensorProto]] = {}
+    for tensor in graph.initializer:
+        by_name.setdefault(tensor.name, []).append(tensor)
+    if len(by_name) == len(graph.initializer):
+        return
+    kept = [
+        same[-1] if len(same) == 1 or _payload_bytes(same[-1]) < 128 else same[-2]
+        for same in by_name.values()
+    ]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _payload_bytes(tensor: onnx.TensorProto) -> int:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return MIN_PAYLOAD_BYTES
+    return len(tensor.raw_data) or tensor.ByteSize()
+
+
+def _fill_in_sparse_initializers(graph: onnx.GraphProto) -> None:
+    """Make sparse initializers dense, as onnxruntime does; onnx_ir does not read them."""
+    for sparse in graph.sparse_initializer:
+        shape = tuple(sparse.dims)
+        if any(d < 0 for d in shape) or math.prod(shape) > MAX_SPARSE_ELEMENTS:
+            continue
+        values = onnx.numpy_helper.to_array(sparse.values)
+        indices = onnx.numpy_helper.to_array(sparse.indices)
+        dense = np.zeros(shape, values.dtype)
+        where = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, shape)
+        dense[where] = values
+        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
+    del graph.sparse_initializer[:]
+
+
+def _forget_unknown_data_types(graph: onnx.GraphProto) -> None:
+    """Mark tensors of a data type that onnx does not know, so that the others stay readable."""
+    known = set(onnx.TensorProto.DataType.values())
+    for tensor in graph.initializer:
+        if tensor.data_type not in known:
+            tensor.data_type = onnx.TensorProto.UNDEFINED
 
 
 def _check_inlining(name: str, model: ir.Model) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from .folding import channels_first, fold_pairs, readers_of, spread_out
 from .layers import list_layers
 from .model_file import Model
 from .names import base_name
@@ -22,8 +23,6 @@ from .records import Layer, LayerPair, Pairing, WeightTensor
 # Right pairs score 0.84 and more (the worst: int4 per tensor), wrong ones below 0.36.
 SURE_SCORE = 0.5
 CLEAR_LEAD = 0.15
-
-BATCH_NORM_FOLDED = "batch-norm folded"
 
 # A sketch of a weight: this many channels and columns decide as well as all of them do.
 SKETCH_CHANNELS = 64
@@ -54,6 +53,7 @@ class _Candidate:
     layer: Layer
     key: tuple[str, tuple[int, ...]]
     names: tuple[frozenset[str], frozenset[str], frozenset[str]]
+    sample: np.ndarray
     sketch: np.ndarray
 
 
@@ -74,22 +74,12 @@ def pair_layers(
         [layer for layer in ours if layer.name not in taken[0]],
         [layer for layer in theirs if layer.name not in taken[1]],
     )
-    by_name = {layer.name: layer for layer in ours}, {layer.name: layer for layer in theirs}
-    pairs = [_with_folding(pair, *by_name, ours, theirs) for pair in pairs]
+    samples = {c.layer.name: c.sample for c in left}, {c.layer.name: c.sample for c in right}
+    pairs, folded = fold_pairs(pairs, ours, theirs, samples)
     order = {layer.name: layer.index for layer in ours}
     pairs.sort(key=lambda pair: order[pair.reference])
-    folded = _folded_norms(pairs, by_name[0], ours)
     taken = {p.reference for p in pairs} | set(folded), {p.variant for p in pairs}
     return Pairing(tuple(pairs), _left_over(ours, taken[0]), _left_over(theirs, taken[1]), folded)
-
-
-def _folded_norms(
-    pairs: Iterable[LayerPair], by_name: dict[str, Layer], layers: Sequence[Layer]
-) -> tuple[str, ...]:
-    """Return the batch-norms of the reference that the variant folded into the layer before."""
-    convolutions = [by_name[p.reference] for p in pairs if p.folding == BATCH_NORM_FOLDED]
-    norms = [_batch_norm_after(layer, layers) for layer in convolutions]
-    return tuple(norm.name for norm in norms if norm is not None)
 
 
 def _left_over(layers: Sequence[Layer], taken: set[str]) -> tuple[str, ...]:
@@ -114,13 +104,14 @@ def _candidates(
         if layer.weight is None:
             continue
         try:
-            sketch = sketch_weight(layer.weight, layer)
+            sample = sample_weight(layer.weight, layer)
         except UnavailableError:
             continue
         if progress is not None:
             progress(layer.name)
         names = _bases([layer.node_name]), _bases(aliases[layer.name]), _bases([layer.weight.name])
-        found.append(_Candidate(layer, (_family(layer), _canonical_shape(layer)), names, sketch))
+        key = _family(layer), _canonical_shape(layer)
+        found.append(_Candidate(layer, key, names, sample, unit_rows(sample)))
     return found
 
 
@@ -134,32 +125,17 @@ def _bases(names: Iterable[str]) -> frozenset[str]:
 
 def _output_aliases(layers: Sequence[Layer]) -> dict[str, list[str]]:
     """Return each layer's output names, with those of what follows and may have been fused."""
-    readers: dict[str, list[Layer]] = defaultdict(list)
-    for layer in layers:
-        for name in set(layer.input_names):
-            readers[name].append(layer)
+    readers = readers_of(layers)
     aliases = {}
     for layer in layers:
         names = list(layer.output_names[:1])
         for _ in range(3):
-            following = readers[names[-1]] if names and names[-1] else []
+            following = readers.get(names[-1], []) if names and names[-1] else []
             if len(following) != 1 or following[0].op_type not in _PASSING_ON:
                 break
             names.append(following[0].output_names[0])
         aliases[layer.name] = names
     return aliases
-
-
-def channels_first(array: np.ndarray, weight: WeightTensor, layer: Layer) -> np.ndarray:
-    """Return a weight as ``(output channels, fan-in)``, the same for every operator of a family."""
-    if layer.op_type == "ConvTranspose" and array.ndim > 1:
-        group = int(str(layer.attributes.get("group", 1)))
-        split = array.reshape(group, array.shape[0] // group, *array.shape[1:])
-        return np.moveaxis(split, 2, 1).reshape(group * array.shape[1], -1)
-    axis = weight.channel_axis or 0
-    if array.ndim == 0:
-        return array.reshape(1, 1)
-    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
 
 
 def _canonical_shape(layer: Layer) -> tuple[int, ...]:
@@ -171,21 +147,22 @@ def _canonical_shape(layer: Layer) -> tuple[int, ...]:
     return tuple(d for d in moved if d != 1)
 
 
-def sketch_weight(weight: WeightTensor, layer: Layer) -> np.ndarray:
-    """Return unit rows of up to 64 channels and 512 columns; one centred row where fan-in is 1."""
+def sample_weight(weight: WeightTensor, layer: Layer) -> np.ndarray:
+    """Return up to 64 channels and 512 columns of a weight, float64; one row where fan-in is 1."""
     rows = channels_first(weight.values, weight, layer)
     if rows.shape[1] == 1:
         rows = rows.reshape(1, -1)
-        rows = rows - rows.mean() if np.ptp(rows) > 0 else rows
-    columns = _spread_out(rows.shape[1], SKETCH_COLUMNS)
-    sample = rows[_spread_out(rows.shape[0], SKETCH_CHANNELS)][:, columns].astype(np.float64)
-    sample = np.nan_to_num(sample, posinf=0.0, neginf=0.0)
+    columns = spread_out(rows.shape[1], SKETCH_COLUMNS)
+    sample = rows[spread_out(rows.shape[0], SKETCH_CHANNELS)][:, columns].astype(np.float64)
+    return np.nan_to_num(sample, posinf=0.0, neginf=0.0)
+
+
+def unit_rows(sample: np.ndarray) -> np.ndarray:
+    """Return the rows scaled to length 1, zero rows left alone; a single row is centred first."""
+    if sample.shape[0] == 1 and np.ptp(sample) > 0:
+        sample = sample - sample.mean()
     norms = np.linalg.norm(sample, axis=1, keepdims=True)
     return np.divide(sample, norms, out=np.zeros_like(sample), where=norms > 0)
-
-
-def _spread_out(count: int, wanted: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, wanted)).astype(int) if count else np.zeros(0, int)
 
 
 # ------------------------------------------------- who goes with whom
@@ -280,88 +257,3 @@ def _pair_by_name(ours: Sequence[Layer], theirs: Sequence[Layer]) -> list[LayerP
             taken.add(partner.name)
             pairs.append(LayerPair(layer.name, partner.name, "name", None))
     return pairs
-
-
-# ------------------------------------------------- folded and rescaled weights
-
-
-def _with_folding(
-    pair: LayerPair,
-    ours: dict[str, Layer],
-    theirs: dict[str, Layer],
-    our_layers: Sequence[Layer],
-    their_layers: Sequence[Layer],
-) -> LayerPair:
-    """Return the pair with the factor per output channel that makes the weights comparable."""
-    layer, partner = ours[pair.reference], theirs[pair.variant]
-    if (
-        pair.score is None
-        or pair.score < SURE_SCORE
-        or layer.weight is None
-        or partner.weight is None
-    ):
-        return pair
-    norm, partner_norm = (
-        _batch_norm_after(layer, our_layers),
-        _batch_norm_after(partner, their_layers),
-    )
-    if norm is not None and partner_norm is None:
-        factor = batch_norm_factor(norm)
-        if factor is not None:
-            return replace(pair, folding=BATCH_NORM_FOLDED, reference_factor=factor)
-    return _with_rescaling(pair, layer, partner)
-
-
-def _batch_norm_after(layer: Layer, layers: Sequence[Layer]) -> Layer | None:
-    output = layer.output_names[0] if layer.output_names else ""
-    readers = [other for other in layers if output and output in other.input_names]
-    found = len(readers) == 1 and readers[0].op_type == "BatchNormalization"
-    return readers[0] if found and readers[0].input_names[0] == output else None
-
-
-def batch_norm_factor(norm: Layer) -> np.ndarray | None:
-    """Return gamma / sqrt(variance + epsilon), float64 of shape (channels,)."""
-    gamma, variance = norm.parameter("weight"), norm.parameter("variance")
-    if gamma is None or variance is None:
-        return None
-    epsilon = float(str(norm.attributes.get("epsilon", 1e-5)))
-    return gamma.values.astype(np.float64) / np.sqrt(variance.values.astype(np.float64) + epsilon)
-
-
-def _with_rescaling(pair: LayerPair, layer: Layer, partner: Layer) -> LayerPair:
-    """Say so where the channels agree but for a constant factor: Gemm's alpha, equalization."""
-    assert layer.weight is not None and partner.weight is not None
-    x = channels_first(layer.weight.values, layer.weight, layer)
-    y = channels_first(partner.weight.values, partner.weight, partner)
-    if x.shape != y.shape or x.shape[1] < 4:
-        return pair
-    factor, cosine = channel_factors(x, y)
-    agree = cosine > 0.97
-    off = np.abs(np.log(np.abs(factor, where=agree, out=np.ones_like(factor)))) > 0.1
-    if not agree.any() or off[agree].mean() < 0.5:
-        return pair
-    low, high = factor[agree].min(), factor[agree].max()
-    alpha = float(str(layer.attributes.get("alpha", 1.0)))
-    if alpha != 1.0 and np.allclose(factor[agree], alpha, rtol=0.05):
-        factor, folding = np.full(len(factor), alpha), f"alpha {alpha:g} folded"
-    else:
-        folding = f"channels rescaled by {low:.3g} to {high:.3g} (equalization)"
-    return replace(pair, folding=folding, reference_factor=np.where(agree, factor, 1.0))
-
-
-def channel_factors(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least-squares factor from ``x`` to ``y`` and their cosine, each (channels,)."""
-    dot = np.einsum("ck,ck->c", x, y, dtype=np.float64)
-    xx = np.einsum("ck,ck->c", x, x, dtype=np.float64)
-    yy = np.einsum("ck,ck->c", y, y, dtype=np.float64)
-    factor = np.divide(dot, xx, out=np.ones_like(dot), where=xx > 0)
-    norms = np.sqrt(xx * yy)
-    return factor, np.divide(np.abs(dot), norms, out=np.zeros_like(dot), where=norms > 0)
-
-
-def fold_reference(values: np.ndarray, weight: WeightTensor, pair: LayerPair | None) -> np.ndarray:
-    """Return a float weight as the quantized variant folded it, in the layer's frame."""
-    if pair is None or pair.reference_factor is None or weight.channel_axis is None:
-        return values
-    shape = [-1 if i == weight.channel_axis else 1 for i in range(values.ndim)]
-    return (values * pair.reference_factor.reshape(shape)).astype(np.float32)

@@ -96,7 +96,13 @@ class DerivedSource:
         return self.source.name
 
     def read(self) -> np.ndarray:
-        array = self.derive(self.source.read())
+        stored = self.source.read()
+        try:
+            array = self.derive(stored)
+        except ValueError as error:
+            raise UnavailableError(
+                f"tensor {self.name!r} of shape {stored.shape} does not unpack to {self.shape}"
+            ) from error
         if array.shape != self.shape:
             raise UnavailableError(
                 f"tensor {self.name!r} unpacks to shape {array.shape}, expected {self.shape}"
@@ -156,17 +162,17 @@ class Quantization:
         Source: onnxruntime's DequantizeLinear: subtract in int32, one float32 product, one
         rounding to the value type.
         """
-        scale = self._spread(self.scale.astype(np.float32), codes.shape)
+        scale = self.spread(self.scale.astype(np.float32), codes.shape)
         if self.levels is not None:
             return np.asarray(self.levels, np.float32)[codes] * scale
         values = self._steps(codes)
         with np.errstate(all="ignore"):
             values *= scale
-            return _round_to(values, self.value_type)
+            return self.round_values(values)
 
     def _steps(self, codes: np.ndarray) -> np.ndarray:
         """Return ``codes - zero_point`` as float32 that the caller may overwrite."""
-        zero_point = self._spread(self.zero_point, codes.shape)
+        zero_point = self.spread(self.zero_point, codes.shape)
         if not is_integer(zero_point.dtype.name) or not is_integer(codes.dtype.name):
             return codes.astype(np.float32) - zero_point.astype(np.float32)
         wide = np.int64 if codes.dtype.itemsize > 4 else np.int32
@@ -180,17 +186,23 @@ class Quantization:
         dtype = numpy_dtype(self.data_type)
         low, high = self.code_limits
         with np.errstate(all="ignore"):
-            steps = values.astype(np.float32) / self._spread(
+            steps = values.astype(np.float32) / self.spread(
                 self.scale.astype(np.float32), values.shape
             )
             if not is_integer(self.data_type):
                 return np.clip(steps, low, high).astype(dtype)
-            zero_point = self._spread(self.zero_point, values.shape).astype(np.float32)
+            zero_point = self.spread(self.zero_point, values.shape).astype(np.float32)
             # A NaN has no code; onnxruntime's conversion sends it to the lowest one.
             codes = np.nan_to_num(np.rint(steps) + zero_point, nan=low, posinf=high, neginf=low)
             return np.clip(codes, low, high).astype(dtype)
 
-    def _spread(self, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def round_values(self, values: np.ndarray) -> np.ndarray:
+        """Return float32 ``values`` rounded once to the value type, still as float32."""
+        if self.value_type in ("float32", "float64"):
+            return values
+        return values.astype(numpy_dtype(self.value_type)).astype(np.float32)
+
+    def spread(self, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return a scale or zero-point so that it broadcasts against codes of ``shape``."""
         if parameter.size == 1 and self.block_size is None:
             return parameter.reshape(())
@@ -263,7 +275,7 @@ def _blocked_shape(shape: tuple[int, ...], axis: int, block_size: int) -> tuple[
 
 
 def _check_types(data_type: str, scale: Source, zero_point: Source | None) -> None:
-    narrow_float = data_type.startswith(("float8", "float4", "float6"))
+    narrow_float = data_type.startswith(("float8", "float4", "float6e"))
     if not is_integer(data_type) and not narrow_float:
         raise NotUnderstoodError(f"the codes are {data_type}, which is not a quantized data type")
     if scale.data_type not in ("float32", "float16", "bfloat16", "float8e8m0"):
@@ -272,10 +284,3 @@ def _check_types(data_type: str, scale: Source, zero_point: Source | None) -> No
         raise NotUnderstoodError(
             f"the zero-point is {zero_point.data_type} but the codes are {data_type}"
         )
-
-
-def _round_to(values: np.ndarray, data_type: str) -> np.ndarray:
-    """Return float32 ``values`` rounded once to ``data_type``, still as float32."""
-    if data_type in ("float32", "float64"):
-        return values
-    return values.astype(numpy_dtype(data_type)).astype(np.float32)

@@ -75,10 +75,24 @@ class WeightTensor:
         return self.to_layer_frame(array)
 
     def to_layer_frame(self, array: np.ndarray) -> np.ndarray:
-        """Return ``array`` of the codes' shape as the layer sees it."""
+        """Return values of the codes' shape as the layer sees them."""
         for step in self.layout:
             array = step.apply(array)
         return array
+
+    def rearrange(self, array: np.ndarray) -> np.ndarray:
+        """Return anything of the codes' shape in the layer's frame: no Cast changes its numbers."""
+        for step in self.layout:
+            if step.op_type != "Cast":
+                array = step.apply(array)
+        return array
+
+    def round_as_cast(self, values: np.ndarray) -> np.ndarray:
+        """Return values rounded by the Casts between the codes and the layer."""
+        for step in self.layout:
+            if step.op_type == "Cast":
+                values = step.apply(values)
+        return values
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,15 +1,70 @@
-"""Every layer of every variant in one pass."""
+"""Every layer of every variant in one pass over each weight, in parallel, with progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+
+from .folding import channels_first, spread_out
 from .layers import find_layer, list_layers
-from .metrics import compute_range
+from .metrics import GRID_CHANNELS, Measured, describe_grid
 from .model_file import Model
 from .pairing import pair_layers
 from .quantization import UnavailableError
-from .records import LayerRanges, Pairing, WeightTensor
+from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
+from .sums import sum_weight
+
+DEFAULT_WORKERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What was measured: for each row (a layer as the reference names it), each variant.
+
+    Attributes:
+        rows: row name -> variant name -> the measured layer. Rows are in graph order of the first
+            variant; what only another variant has follows.
+        pairings: for each variant after the first.
+        unavailable: (row, variant) -> why its weight could not be measured.
+    """
+
+    rows: Mapping[str, Mapping[str, Measured]]
+    pairings: Mapping[str, Pairing]
+    unavailable: Mapping[tuple[str, str], str]
+
+    @cached_property
+    def ranges(self) -> list[LayerRanges]:
+        """The range of the dequantized weight of every row, of each variant that has it."""
+        return [_ranges(name, measured) for name, measured in self.rows.items()]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWork:
+    """The pass over one weight: a small record that can be sent to another process."""
+
+    row: str
+    variant: str
+    layer: Layer
+    reference: Layer | None
+    pair: LayerPair | None
+
+    def run(self) -> Measured:
+        """Measure the weight. Raises ``ValueError`` where shapes differ or bytes are missing."""
+        weight = self.layer.weight
+        assert weight is not None
+        reference = self.reference.weight if self.reference is not None else None
+        factor = self.pair.reference_factor if self.pair is not None else None
+        sums = sum_weight(weight, self.layer, reference, self.reference, factor)
+        grid = None
+        if weight.quantization is None and weight.slot == "weight" and len(weight.shape) > 1:
+            rows = channels_first(weight.rearrange(weight.codes), weight, self.layer)
+            sample = rows[spread_out(len(rows), GRID_CHANNELS)]
+            grid = describe_grid(sample.astype(np.float32))
+        return Measured(self.layer, weight, sums, self.pair, grid)
 
 
 def pair_variants(variants: Mapping[str, Model]) -> dict[str, Pairing]:
@@ -18,8 +73,111 @@ def pair_variants(variants: Mapping[str, Model]) -> dict[str, Pairing]:
     return {name: pair_layers(reference, model) for name, model in others}
 
 
+def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) -> list[LayerWork]:
+    """Return the pass of every weight of every variant, row by row.
+
+    A quantized weight is compared with its partner in the first variant where that is float.
+    """
+    first, reference = next(iter(variants.items()))
+    work = [
+        LayerWork(layer.name, first, layer, None, None)
+        for layer in list_layers(reference)
+        if layer.weight is not None
+    ]
+    ours = {layer.name: layer for layer in list_layers(reference)}
+    for name, pairing in pairings.items():
+        theirs = {layer.name: layer for layer in list_layers(variants[name])}
+        for pair in pairing.pairs:
+            layer, partner = theirs[pair.variant], ours[pair.reference]
+            if layer.weight is None:
+                continue
+            exact = partner if _is_float(partner) and _is_sure(pair) else None
+            work.append(LayerWork(pair.reference, name, layer, exact, pair))
+        work += [
+            LayerWork(layer, name, theirs[layer], None, None)
+            for layer in pairing.unpaired_variant
+            if theirs[layer].weight is not None
+        ]
+    position = {item.row: i for i, item in reversed(list(enumerate(work)))}
+    return sorted(work, key=lambda item: position[item.row])
+
+
+def _is_float(layer: Layer) -> bool:
+    return layer.weight is not None and not layer.weight.is_quantized
+
+
+def _is_sure(pair: LayerPair) -> bool:
+    return pair.evidence in ("name and values", "values")
+
+
+def scan_variants(
+    variants: Mapping[str, Model],
+    pairings: Mapping[str, Pairing] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    executor: Executor | None = None,
+) -> Scan:
+    """Measure every weight of every variant.
+
+    Args:
+        variants: the float original first, where there is one.
+        progress: called with how many weights are done, of how many, and the row just measured.
+        executor: where the work is done; two threads of this process if not given.
+    """
+    pairings = pair_variants(variants) if pairings is None else pairings
+    work = list_work(variants, pairings)
+    measured: dict[tuple[str, str], Measured] = {}
+    unavailable: dict[tuple[str, str], str] = {}
+    own = ThreadPoolExecutor(DEFAULT_WORKERS) if executor is None else None
+    pool = executor or own
+    assert pool is not None
+    try:
+        futures = {pool.submit(LayerWork.run, item): item for item in work}
+        for done, future in enumerate(as_completed(futures), 1):
+            item = futures[future]
+            try:
+                measured[item.row, item.variant] = future.result()
+            except (UnavailableError, ValueError) as error:
+                unavailable[item.row, item.variant] = str(error)
+            if progress is not None:
+                progress(done, len(work), item.row)
+    finally:
+        if own is not None:
+            own.shutdown(cancel_futures=True)
+    rows: dict[str, dict[str, Measured]] = {}
+    for item in work:
+        row = rows.setdefault(item.row, {})
+        if (item.row, item.variant) in measured:
+            row[item.variant] = measured[item.row, item.variant]
+    return Scan(rows, pairings, unavailable)
+
+
+def compute_all_layer_ranges(
+    variants: Mapping[str, Model],
+    pairings: Mapping[str, Pairing] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[LayerRanges]:
+    """Return the range of the dequantized weight of every layer that has one.
+
+    Layers come in the graph order of the first variant; what only another variant has follows.
+    A weight whose bytes are missing has no range in that variant.
+    """
+    return scan_variants(variants, pairings, progress).ranges
+
+
+def _ranges(name: str, measured: Mapping[str, Measured]) -> LayerRanges:
+    limits = {
+        variant: (m.metrics["range_low"], m.metrics["range_high"])
+        for variant, m in measured.items()
+    }
+    node_type = next((m.layer.op_type for m in measured.values()), "")
+    known = {variant: ends for variant, ends in limits.items() if ends[0] == ends[0]}
+    return LayerRanges(name, node_type, known)
+
+
 def extract_weight_tensors(
-    variants: Mapping[str, Model], layer_name: str, pairings: Mapping[str, Pairing] | None = None
+    variants: Mapping[str, Model],
+    layer_name: str,
+    pairings: Mapping[str, Pairing] | None = None,
 ) -> dict[str, WeightTensor]:
     """Return the weight of one layer in each variant that has it, by variant name.
 
@@ -49,39 +207,3 @@ def layer_names(
     if not found:
         find_layer(reference, layer_name)  # raises, naming the nearest
     return found
-
-
-def compute_all_layer_ranges(
-    variants: Mapping[str, Model],
-    pairings: Mapping[str, Pairing] | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> list[LayerRanges]:
-    """Return the range of the dequantized weight of every layer that has one.
-
-    Layers come in the graph order of the first variant; what only another variant has follows.
-    A weight whose bytes are missing has no range in that variant.
-    """
-    pairings = pair_variants(variants) if pairings is None else pairings
-    first = next(iter(variants))
-    wanted = [layer for layer in list_layers(variants[first]) if layer.weight is not None]
-    wanted += [
-        find_layer(variants[name], layer)
-        for name, pairing in pairings.items()
-        for layer in pairing.unpaired_variant
-    ]
-    rows = []
-    for layer in {layer.name: layer for layer in wanted}.values():
-        weights = extract_weight_tensors(variants, layer.name, pairings)
-        ranges = {name: _range(weight) for name, weight in weights.items()}
-        known = {name: limits for name, limits in ranges.items() if limits is not None}
-        rows.append(LayerRanges(layer.name, layer.op_type, known))
-        if progress is not None:
-            progress(layer.name)
-    return rows
-
-
-def _range(weight: WeightTensor) -> tuple[float, float] | None:
-    try:
-        return compute_range(weight.values)
-    except UnavailableError:
-        return None

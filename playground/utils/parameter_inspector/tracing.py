@@ -18,7 +18,6 @@ from .quantization import (
     Source,
     create_quantization,
     is_integer,
-    numpy_dtype,
 )
 from .records import LayoutStep
 from .storage import DEQUANTIZERS, REFUSED
@@ -37,6 +36,8 @@ def trace_operand(value: ir.Value, constants: ConstantTable) -> Stored | None:
         node = value.producer()
         if node is None or node.op_type == "Constant":
             source = constants.get(value)
+            if source is None and node is None and not value.is_graph_input():
+                raise NotUnderstoodError(f"{value.name!r} is not in the file")
             return None if source is None else _in_frame(_float(source), layout)
         if any(given is value for given in node.inputs):
             raise NotUnderstoodError(f"it comes from {node.op_type}, which feeds itself")
@@ -45,7 +46,6 @@ def trace_operand(value: ir.Value, constants: ConstantTable) -> Stored | None:
             return _in_frame(stored, layout)
         step = _layout_step(node, constants)
         if step is None:
-            _refuse_unknown_constants(node, constants)
             return None
         layout.append(step)
         following = node.inputs[0]
@@ -58,18 +58,36 @@ def trace_operand(value: ir.Value, constants: ConstantTable) -> Stored | None:
 def _read_node(node: ir.Node, value: ir.Value, constants: ConstantTable) -> Stored | None:
     """Return what a node other than a layout operator says about a parameter."""
     read = DEQUANTIZERS.get((node.domain, node.op_type))
-    if read is not None:
-        first = node.inputs[0]
-        return read(node, constants) if constants.is_constant(first) else None
+    if read is not None and node.inputs and constants.is_constant(node.inputs[0]):
+        return read(node, constants)
+    reason = constants.why_opaque(value)
+    if reason is not None:
+        raise NotUnderstoodError(_refusal(reason))
     source = constants.get(value)
-    if source is None or _layout_step(node, constants) is not None:
+    if read is not None or source is None or _layout_step(node, constants) is not None:
         return None
-    return _arithmetic(source) or _float(source)
+    return _arithmetic(source) or _computed(source)
+
+
+def _refusal(operator: tuple[str, str]) -> str:
+    """Say why constants behind an operator that cannot be evaluated are not read."""
+    domain, op_type = operator
+    where = f" of domain {domain!r}" if domain else ""
+    return REFUSED.get(operator, f"it comes through {op_type}{where}, which is not known")
 
 
 def _float(source: Source) -> Stored:
+    return Stored("float", source)
+
+
+def _computed(source: Source) -> Stored:
+    """Return a weight that the graph computes; say so where it is made from codes."""
     steps = [s.op_type for s in _chain(source)]
-    return Stored(" → ".join(["float", *reversed(steps)]), source)
+    problem = ""
+    if "DequantizeLinear" in steps or is_integer(root_of(source).data_type):
+        problem = f"computed from codes by {' and '.join(steps)}: the values are exact, but no one "
+        problem += "scale belongs to them"
+    return Stored(" → ".join(["float", *reversed(steps)]), source, problem=problem)
 
 
 def _chain(source: Source) -> Iterator[Computed]:
@@ -89,17 +107,18 @@ def _arithmetic(source: Source) -> Stored | None:
         found = _codes_and_zero_point(product)
         if found is None or scale is None or root_of(scale) is root_of(found[0]):
             continue
-        codes, zero_point = found
+        codes, offset = found
         axis, vector = _broadcast_axis(scale, codes.shape)
         if axis is not None and codes.shape[axis] != vector.shape[0]:
             continue
-        if zero_point is not None:
-            zero_axis, zero_vector = _broadcast_axis(zero_point, codes.shape)
+        quantization = create_quantization(codes, vector, None, axis=axis or 0)
+        if offset is not None:
+            zero_axis, zeros = _broadcast_axis(offset, codes.shape)
             if zero_axis not in (None, axis):
                 continue
-            integers = np.rint(zero_vector.read()).astype(numpy_dtype(codes.data_type))
-            zero_point = ArraySource(zero_point.name, integers, codes.data_type)
-        quantization = create_quantization(codes, vector, zero_point, axis=axis or 0)
+            # The graph subtracts in float32: a zero-point may be fractional, or outside the type.
+            zero_point = ArraySource(offset.name, zeros.read().astype(np.float32), "float32")
+            quantization = replace(quantization, zero_point_source=zero_point)
         return Stored("Cast → Sub → Mul", codes, quantization)
     return None
 
@@ -211,18 +230,6 @@ _LAYOUT: dict[str, Callable[[dict[str, Any], list[np.ndarray | None]], Rearrange
     ),
     "Flatten": lambda attributes, arguments: partial(_flatten, axis=int(attributes.get("axis", 1))),
 }
-
-
-def _refuse_unknown_constants(node: ir.Node, constants: ConstantTable) -> None:
-    """Say so where an operator that cannot be evaluated stands between constants and a layer."""
-    given = [value for value in node.inputs if value is not None]
-    if not given or not all(constants.is_constant(value) for value in given):
-        return
-    reason = REFUSED.get((node.domain, node.op_type))
-    if reason is None:
-        where = f" of domain {node.domain!r}" if node.domain else ""
-        reason = f"it comes through {node.op_type}{where}, which is not known"
-    raise NotUnderstoodError(reason)
 
 
 # ------------------------------------------------- from an integer operator to its scale

@@ -74,6 +74,9 @@ def name_variants(models: list[Model]) -> dict[str, Model]:
         f"{label} ({model.name})" if repeated[label] > 1 else label
         for label, model in zip(labels, models, strict=True)
     ]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            names[i] = f"{name} #{names[:i].count(name) + 1}"
     order = sorted(range(len(models)), key=lambda i: (not _is_float(models[i]), names[i]))
     return {names[i]: models[i] for i in order}
 
