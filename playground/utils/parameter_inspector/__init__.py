@@ -21,8 +21,11 @@ from .scan import (
     extract_weight_tensors,
     layer_names,
     pair_variants,
+    row_name,
+    scan_folder,
     scan_variants,
 )
+from .sharing import SharedCache, identify_file
 from .variants import VariantFolder, VariantSummary, find_networks, open_folder, summarize_variant
 
 compute_layer_ranges = compute_all_layer_ranges
@@ -43,6 +46,7 @@ __all__ = [
     "Pairing",
     "Quantization",
     "Scan",
+    "SharedCache",
     "SummaryStats",
     "TensorQuantization",
     "UnavailableError",
@@ -58,12 +62,15 @@ __all__ = [
     "extract_weight_tensors",
     "find_layer",
     "find_networks",
+    "identify_file",
     "layer_names",
     "list_layers",
     "load_model",
     "open_folder",
     "pair_layers",
     "pair_variants",
+    "row_name",
+    "scan_folder",
     "scan_variants",
     "summarize_variant",
 ]

@@ -70,9 +70,11 @@ def pair_layers(
     right = _candidates(theirs, progress)
     pairs = list(_pair_candidates(left, right))
     taken = {p.reference for p in pairs}, {p.variant for p in pairs}
+    readable = {c.layer.name for c in left}, {c.layer.name for c in right}
     pairs += _pair_by_name(
         [layer for layer in ours if layer.name not in taken[0]],
         [layer for layer in theirs if layer.name not in taken[1]],
+        readable,
     )
     samples = {c.layer.name: c.sample for c in left}, {c.layer.name: c.sample for c in right}
     pairs, folded = fold_pairs(pairs, ours, theirs, samples)
@@ -239,8 +241,10 @@ def _best_other(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(values == first, second, first)
 
 
-def _pair_by_name(ours: Sequence[Layer], theirs: Sequence[Layer]) -> list[LayerPair]:
-    """Pair layers that have no weight to compare, where name or output and family are the same."""
+def _pair_by_name(
+    ours: Sequence[Layer], theirs: Sequence[Layer], readable: tuple[set[str], set[str]]
+) -> list[LayerPair]:
+    """Pair layers whose weights cannot be compared, where name or output and family are equal."""
     free: dict[tuple[str, str], Layer] = {}
     for layer in reversed(theirs):
         for name in _bases([layer.node_name, *layer.output_names[:1]]):
@@ -253,7 +257,10 @@ def _pair_by_name(ours: Sequence[Layer], theirs: Sequence[Layer]) -> list[LayerP
             for name in sorted(_bases([layer.node_name, *layer.output_names[:1]]))
         ]
         partner = next((f for f in found if f is not None and f.name not in taken), None)
-        if partner is not None and (layer.weight is None or partner.weight is None):
+        comparable = (
+            partner is not None and layer.name in readable[0] and partner.name in readable[1]
+        )
+        if partner is not None and not comparable:
             taken.add(partner.name)
             pairs.append(LayerPair(layer.name, partner.name, "name", None))
     return pairs

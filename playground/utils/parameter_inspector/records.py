@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -237,6 +238,11 @@ class LayerPair:
     folding: str = ""
     reference_factor: np.ndarray | None = None
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the weights themselves say that the two are the same layer."""
+        return self.evidence in ("name and values", "values")
+
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
@@ -250,5 +256,9 @@ class Pairing:
     unpaired_variant: tuple[str, ...]
     folded: tuple[str, ...] = ()
 
+    @cached_property
+    def _by_reference(self) -> dict[str, LayerPair]:
+        return {pair.reference: pair for pair in self.pairs}
+
     def of_reference(self, layer: str) -> LayerPair | None:
-        return next((pair for pair in self.pairs if pair.reference == layer), None)
+        return self._by_reference.get(layer)

@@ -16,7 +16,9 @@ from .model_file import Model
 from .pairing import pair_layers
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
+from .sharing import SharedCache
 from .sums import sum_weight
+from .variants import VariantFolder
 
 DEFAULT_WORKERS = 2
 
@@ -91,10 +93,10 @@ def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) ->
             layer, partner = theirs[pair.variant], ours[pair.reference]
             if layer.weight is None:
                 continue
-            exact = partner if _is_float(partner) and _is_sure(pair) else None
+            exact = partner if _is_float(partner) and pair.is_sure else None
             work.append(LayerWork(pair.reference, name, layer, exact, pair))
         work += [
-            LayerWork(layer, name, theirs[layer], None, None)
+            LayerWork(row_name(name, layer, reference), name, theirs[layer], None, None)
             for layer in pairing.unpaired_variant
             if theirs[layer].weight is not None
         ]
@@ -106,8 +108,20 @@ def _is_float(layer: Layer) -> bool:
     return layer.weight is not None and not layer.weight.is_quantized
 
 
-def _is_sure(pair: LayerPair) -> bool:
-    return pair.evidence in ("name and values", "values")
+def row_name(variant: str, layer: str, reference: Model) -> str:
+    """Return the row of a layer that only ``variant`` has; the reference's names are its own."""
+    taken = any(ours.name == layer for ours in list_layers(reference))
+    return f"{layer} (only in {variant})" if taken else layer
+
+
+_scans: SharedCache[Scan] = SharedCache(size=8)
+
+
+def scan_folder(
+    folder: VariantFolder, progress: Callable[[int, int, str], None] | None = None
+) -> Scan:
+    """Measure every weight of a folder's variants, once for all who ask."""
+    return _scans.get(folder, lambda: scan_variants(folder.variants, progress=progress))
 
 
 def scan_variants(
@@ -203,7 +217,12 @@ def layer_names(
     if any(layer.name == layer_name for layer in list_layers(reference)):
         pairs = {name: pairings[name].of_reference(layer_name) for name, _ in others}
         return {first: layer_name, **{n: pair.variant for n, pair in pairs.items() if pair}}
-    found = {name: layer_name for name in pairings if layer_name in pairings[name].unpaired_variant}
+    found = {
+        name: layer
+        for name, pairing in pairings.items()
+        for layer in pairing.unpaired_variant
+        if row_name(name, layer, reference) == layer_name
+    }
     if not found:
         find_layer(reference, layer_name)  # raises, naming the nearest
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from .layers import list_layers
 from .model_file import Model, ModelFileError, load_model
 from .records import Layer
+from .sharing import SharedCache, identify_file
 
 _SHORT_NAMES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "float64": "FP64"}
 
@@ -46,14 +48,26 @@ class VariantSummary:
     weight_count: int
 
 
-def find_networks(root: Path) -> dict[str, Path]:
+def find_networks(root: str | os.PathLike[str]) -> dict[str, Path]:
     """Return the folders under ``root`` that hold ``.onnx`` files, ``root`` itself among them."""
+    root = Path(root)
     folders = sorted({path.parent for path in root.rglob("*.onnx")})
     return {str(f.relative_to(root)) if f != root else root.name: f for f in folders}
 
 
+_folders: SharedCache[VariantFolder] = SharedCache(size=8)
+
+
 def open_folder(folder: Path) -> VariantFolder:
-    """Open every ``.onnx`` file of ``folder``; one that cannot be read does not hide the others."""
+    """Open every ``.onnx`` file of ``folder``; one that cannot be read does not hide the others.
+
+    The result is shared by all who ask until a file of the folder changes.
+    """
+    files = tuple(identify_file(path) for path in sorted(folder.glob("*.onnx")))
+    return _folders.get((str(folder), files), lambda: _open_folder(folder))
+
+
+def _open_folder(folder: Path) -> VariantFolder:
     models: list[Model] = []
     unreadable: dict[str, str] = {}
     for path in sorted(folder.glob("*.onnx")):

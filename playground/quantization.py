@@ -1,0 +1,381 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Quantization playground")
+
+with app.setup(hide_code=True):
+    import html
+    import math
+    from contextlib import nullcontext
+    from dataclasses import replace
+    from pathlib import Path
+
+    import marimo as mo
+
+    from playground.utils import figures, tables
+    from playground.utils.parameter_inspector import (
+        compute_histograms,
+        extract_weight_tensors,
+        find_networks,
+        identify_file,
+        layer_names,
+        open_folder,
+        scan_folder,
+        summarize_variant,
+    )
+
+
+@app.cell(hide_code=True)
+def introduce():
+    mo.md("""
+    # Quantization playground
+
+    A **quantized** network stores its weights as small integers, the **codes**, and computes with
+    their **values**: `value = (code − zero-point) × scale`. This page lays each quantized
+    **variant** of a network beside its float original and shows what became of every layer.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def ask_which_model():
+    mo.md("""
+    ## 1. Which model?
+    """)
+    return
+
+
+@app.cell
+def find_models():
+    models_folder = Path(mo.cli_args().get("models") or Path(__file__).parent.parent / "models")
+    return (models_folder,)
+
+
+@app.cell
+def list_networks(models_folder):
+    networks = find_networks(models_folder)
+    mo.stop(not networks, say([f"There is no .onnx file under {models_folder}."], "warn"))
+    return (networks,)
+
+
+@app.cell
+def choose_model(networks):
+    _query = mo.query_params()
+    asked_model = _query.get("model")
+    model_choice = mo.ui.dropdown(
+        list(networks),
+        value=asked_model if asked_model in networks else next(iter(networks)),
+        label="Network",
+        on_change=lambda name: (_query.remove("layer"), _query.set("model", name)),
+    )
+    model_choice
+    return asked_model, model_choice
+
+
+@app.cell
+def explain_unknown_model(asked_model, networks):
+    say(tables.explain_link("network", asked_model, networks), "warn")
+    return
+
+
+@app.cell
+def read_variants(model_choice, networks):
+    with mo.status.spinner("Opening the files", remove_on_exit=True):
+        folder = open_folder(networks[model_choice.value])
+    variants = folder.variants
+    files = tuple(identify_file(model.path) for model in variants.values())
+    return files, folder, variants
+
+
+@app.cell
+def show_unreadable_files(folder):
+    say(list(folder.unreadable.values()), "danger")
+    return
+
+
+@app.cell
+def show_variants(variants):
+    mo.stop(not variants, say(["No file of this folder can be read."], "warn"))
+    summaries = [summarize_variant(name, model) for name, model in variants.items()]
+    mo.hstack([show_summary(one, summaries[0]) for one in summaries], widths="equal", wrap=True)
+    return (summaries,)
+
+
+@app.cell(hide_code=True)
+def show_files(summaries):
+    mo.accordion({"More about the files": show_table(tables.create_variant_table(summaries))})
+    return
+
+
+@app.cell
+def show_missing_variants(summaries):
+    say(tables.explain_variants(summaries), "info")
+    return
+
+
+@app.cell(hide_code=True)
+def ask_where_it_hurts():
+    mo.md("""
+    ## 2. Where does it hurt?
+
+    One row per layer that has weights, in graph order. A bar runs from the lowest to the highest
+    weight; its colour tells how wide that **range** is. One **scale** must reach across a whole
+    range, so a bar far wider than the others leaves few codes for the small weights. Click a row
+    to look inside.
+    """)
+    return
+
+
+@app.cell
+def measure_weights(folder, summaries):
+    _total = sum(summary.weight_layer_count for summary in summaries)
+    with mo.status.progress_bar(
+        total=_total, title="Reading the weights", remove_on_exit=True
+    ) as _bar:
+        scan = scan_folder(folder, lambda *_: _bar.update())
+    pairings, ranges = scan.pairings, scan.ranges
+    return pairings, ranges, scan
+
+
+@app.cell
+def hold_selection(pairings, ranges, variants):
+    layer_options = tables.create_layer_options(variants, pairings)
+    mo.stop(not layer_options, say(["This network has no layers."], "info"))
+    # The first row of the heatmap opens; a network without weights opens its first layer.
+    _names = [*(row.layer for row in ranges), *layer_options.values()]
+    get_layer, select, asked_layer = remember_layer(_names)
+    return asked_layer, get_layer, layer_options, select
+
+
+@app.cell
+def explain_unknown_layer(asked_layer, layer_options):
+    say(tables.explain_link("layer", asked_layer, layer_options.values()), "warn")
+    return
+
+
+@app.cell
+def choose_range_scale():
+    log_ranges = mo.ui.switch(label="logarithmic, where one layer dwarfs the rest")
+    log_ranges
+    return (log_ranges,)
+
+
+@app.cell
+def draw_heatmap(files, log_ranges, ranges, variants):
+    mo.stop(not ranges, say(["No layer of this network has weights."], "info"))
+    heatmap = figures.pictures.get(
+        ("heatmap", files, log_ranges.value),
+        lambda: figures.render_heatmap(ranges, list(variants), log=log_ranges.value),
+    )
+    heatmap_clicks = mo.ui.matplotlib(
+        figures.create_click_axes(heatmap, len(ranges)), debounce=True
+    )
+    mo.Html(figures.frame_heatmap(heatmap_clicks.text, heatmap.alt))
+    return (heatmap_clicks,)
+
+
+@app.cell
+def follow_heatmap(heatmap_clicks, ranges, select):
+    _row = figures.HeatmapLayout(len(ranges)).clicked_row(heatmap_clicks.value)
+    if _row is not None:
+        select(ranges[_row].layer)
+    return
+
+
+@app.cell
+def outline_selected_row(get_layer, ranges):
+    _rows = [row.layer for row in ranges]
+    _row = _rows.index(get_layer()) if get_layer() in _rows else None
+    mo.Html(figures.outline_row(len(_rows), _row))
+    return
+
+
+@app.cell
+def show_ranges(pairings, ranges, select, variants):
+    show_clickable(
+        tables.create_range_table(ranges, list(variants), pairings),
+        lambda row: select(ranges[row].layer),
+    )
+    return
+
+
+@app.cell
+def show_unpaired(pairings, variants):
+    _table = tables.create_unpaired_table(next(iter(variants)), pairings)
+    show_problems(f"{len(_table)} layers without a partner", _table)
+    return
+
+
+@app.cell
+def show_not_understood(scan, variants):
+    _table = tables.create_not_understood_table(variants, scan)
+    show_problems(f"{len(_table)} parameters not understood", _table)
+    return
+
+
+@app.cell(hide_code=True)
+def ask_why():
+    mo.md("""
+    ## 3. Why?
+
+    ◆ marks the layers with **quantization parameters**: at least one variant stores a scale for
+    their weights, or for the numbers that enter or leave them.
+    """)
+    return
+
+
+@app.cell
+def choose_layer(get_layer, layer_options, select):
+    mo.ui.dropdown(
+        layer_options,
+        value=next(label for label, name in layer_options.items() if name == get_layer()),
+        label="Layer",
+        searchable=True,
+        full_width=True,
+        allow_select_none=False,
+        on_change=select,
+    )
+    return
+
+
+@app.cell
+def find_selected_layer(get_layer, pairings, variants):
+    layer = get_layer()
+    names = layer_names(variants, layer, pairings)
+    return layer, names
+
+
+@app.cell
+def explain_layer(names, variants):
+    say(tables.explain_layer(variants, names), "info")
+    return
+
+
+@app.cell
+def show_parameters(names, variants):
+    show_table(tables.create_parameter_table(variants, names))
+    return
+
+
+@app.cell
+def show_pairing(layer, pairings):
+    _table = tables.create_pairing_table(pairings, layer)
+    mo.accordion({"How this layer was recognized": show_table(_table)}) if pairings else None
+    return
+
+
+@app.cell
+def choose_count_scale():
+    log_counts = mo.ui.switch(label="logarithmic counts, to see the rare weights")
+    log_counts
+    return (log_counts,)
+
+
+@app.cell
+def show_histograms(files, layer, log_counts, pairings, variants):
+    _weights = extract_weight_tensors(variants, layer, pairings)
+    _picture = figures.pictures.get(
+        ("histograms", files, layer, log_counts.value),
+        lambda: render_weights(_weights, layer, log_counts.value),
+    )
+    show_picture(_picture, "This layer has no weights to draw.")
+    return
+
+
+@app.function(hide_code=True)
+def say(sentences, kind="info"):
+    """Return a callout of plain text, None if there is nothing to say."""
+    text = "".join(f"<div>{html.escape(sentence, quote=True)}</div>" for sentence in sentences)
+    return mo.callout(mo.Html(text), kind=kind) if sentences else None
+
+
+@app.function(hide_code=True)
+def remember_layer(names):
+    """Return the getter of the selected layer, its one setter, and the layer the link asks for.
+
+    The setter is for every control; it writes the address too. The first of ``names`` is selected
+    unless the link says otherwise.
+    """
+    query = mo.query_params()
+    asked = query.get("layer")
+    get_layer, set_layer = mo.state(asked if asked in names else names[0])
+
+    def select(name):
+        if name != get_layer():
+            query.set("layer", name)
+            set_layer(name)
+
+    return get_layer, select, asked
+
+
+@app.function(hide_code=True)
+def show_summary(summary, original):
+    """Return what one variant is, as a card."""
+    return mo.stat(
+        tables.format_bytes(summary.file_bytes),
+        label=summary.name,
+        caption=tables.describe_variant(summary, original),
+        bordered=True,
+    )
+
+
+@app.function(hide_code=True)
+def show_clickable(table, choose_row):
+    """Return a table that is made once; a click anywhere calls ``choose_row`` with the row."""
+    return mo.ui.table(
+        table,
+        selection="single-cell",
+        on_change=lambda cells: [choose_row(int(cell.row)) for cell in cells],
+        style_cell=figures.style_row,
+        format_mapping=dict.fromkeys(table.select_dtypes("number"), "{:.4g}"),
+        header_tooltip=tables.explain_columns(table),
+        freeze_columns_left=["layer"],
+        pagination=False,
+        max_height=420,
+        show_column_summaries=False,
+        show_data_types=False,
+    )
+
+
+@app.function(hide_code=True)
+def render_weights(weights, layer, log):
+    """Return the histograms of a layer's weights, without a chart where none can be read."""
+    with spin_if_large("Counting the weights", weights):
+        values, problems = tables.read_values(weights)
+        histograms = compute_histograms(values)
+        if not values:
+            return figures.Picture(b"", "", tuple(problems))
+        picture = figures.render_histograms(histograms, log=log, about=layer)
+    return replace(picture, notes=tuple(problems))
+
+
+@app.function(hide_code=True)
+def spin_if_large(text, weights):
+    """Return a spinner for what takes longer than half a second, else nothing."""
+    size = sum(math.prod(weight.shape) for weight in weights.values())
+    return mo.status.spinner(text, remove_on_exit=True) if size > 4e6 else nullcontext()
+
+
+@app.function(hide_code=True)
+def show_picture(picture, otherwise):
+    """Return a chart with its text alternative and its notes, a sentence where there is none."""
+    if not picture.png:
+        return say(picture.notes or [otherwise])
+    chart = mo.image(picture.png, alt=picture.alt, width="100%")
+    return mo.vstack([chart, say(picture.notes, "warn")]) if picture.notes else chart
+
+
+@app.function(hide_code=True)
+def show_table(table):
+    """Return a table for the page, its names as plain text."""
+    return mo.Html(tables.to_html(table))
+
+
+@app.function(hide_code=True)
+def show_problems(title, table):
+    """Return a closed list behind a warning, None if the list is empty."""
+    return mo.callout(mo.accordion({title: show_table(table)}), "warn") if len(table) else None
+
+
+if __name__ == "__main__":
+    app.run()

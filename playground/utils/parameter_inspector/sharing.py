@@ -1,0 +1,54 @@
+"""What viewers of one process share: results kept by what they were made from, and bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SharedCache(Generic[T]):
+    """A bounded cache for threads: each result is made once, the one used longest ago leaves."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` made for ``key``; two who ask at once wait for one making."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._kept:
+                    return self._kept[key]
+            try:
+                result = make()
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            with self._lock:
+                self._kept[key] = result
+                while len(self._kept) > self._size:
+                    self._kept.popitem(last=False)
+            return result
+
+
+def identify_file(path: Path | None) -> Hashable:
+    """Return what changes when the file does: its path, time and size; None without a file."""
+    if path is None:
+        return None
+    status = path.stat()
+    return str(path.resolve()), status.st_mtime_ns, status.st_size

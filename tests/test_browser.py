@@ -1,0 +1,289 @@
+"""The page in a real browser: what a person does, and what they then see.
+
+Without Chromium these tests are skipped; with REQUIRE_BROWSER=1 they fail instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "playground" / "quantization.py"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+SWITCHES = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WAIT = 30_000  # milliseconds; a bound for a broken page, not a promise about speed
+HOSTILE = '<img src=x onerror="window.hacked=1">$\\foo_1$'
+HISTOGRAMS = "img[alt*='equal bins']"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    if CHROMIUM is None:
+        missing = "no Chromium on this machine: the page was not tested in a browser"
+        pytest.fail(missing) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory) -> Path:
+    """The shipped models, beside a folder with a damaged file and a layer of a hostile name."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("dscnn", "resnet8"):
+        shutil.copytree(ROOT / "models" / name, folder / name)
+    (folder / "odd").mkdir()
+    (folder / "odd" / "cut.onnx").write_bytes((ROOT / "models/dscnn/fp32.onnx").read_bytes()[:999])
+    onnx.save(create_odd_model(), folder / "odd" / "odd.onnx")
+    return folder
+
+
+def create_odd_model() -> onnx.ModelProto:
+    """Return a float network of two layers: one of a hostile name, one of a very long one."""
+    weight = numpy_helper.from_array(np.linspace(-2, 5, 12, dtype=np.float32).reshape(3, 4), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], name=HOSTILE),
+        helper.make_node("Relu", ["y"], ["z"], name="long" * 75),
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, width])]
+        for name, width in (("x", 3), ("z", 4))
+    ]
+    return helper.make_model(helper.make_graph(nodes, "odd", *ends, [weight]))
+
+
+@pytest.fixture(scope="session")
+def address(models_folder: Path, browser: object) -> Iterator[str]:
+    """Serve the notebook on a free port, and stop that server afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "marimo", "run", str(NOTEBOOK), "--headless", "--no-token"),
+            *("--host", "127.0.0.1", "--port", str(port), "--", "--models", str(models_folder)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout is not None
+    said = iter(server.stdout.readline, "")
+    assert any(f":{port}" in line for line in said), "the server ended before it was ready"
+    yield f"http://127.0.0.1:{port}/"
+    server.terminate()
+    server.stdout.close()
+    server.wait()
+
+
+class Viewer:
+    """One open page: the layers it shows, what its console said, which cells ran."""
+
+    def __init__(self, page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.runs: Counter[str] = Counter()
+        page.set_default_timeout(WAIT)
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("websocket", lambda socket: socket.on("framereceived", self._count_runs))
+        page.goto(url)
+        self.wait_until_idle()
+
+    def _count_runs(self, frame: str | bytes) -> None:
+        message = json.loads(frame)
+        data = message.get("data") or message
+        if message.get("op") == "cell-op" and data.get("status") == "running":
+            self.runs[data["cell_id"]] += 1
+
+    def wait_until_idle(self) -> None:
+        """Wait for the last thing on the page: the histograms, or the sentence in their place."""
+        self.page.wait_for_selector(f"{HISTOGRAMS}, :text('no weights to draw')", state="attached")
+
+    @property
+    def layer_in_address(self) -> str | None:
+        return parse_qs(urlsplit(self.page.url).query).get("layer", [None])[0]
+
+    @property
+    def parameters(self) -> str:
+        return self.page.locator(".playground-table", has_text="In words").inner_text()
+
+    def choose_layer(self, name: str) -> None:
+        self.page.get_by_role("button", name="Layer", exact=True).click()
+        self.page.get_by_role("option", name=name).click()
+
+    def click_table(self, layer: str, column: int) -> None:
+        row = self.page.get_by_role("row", name=layer)
+        row.get_by_role("cell").nth(column).click()
+
+    def wait_for_layer(self, name: str) -> None:
+        """Wait until histograms, table, dropdown and address all show ``name``."""
+        page = self.page
+        page.wait_for_selector(f"{HISTOGRAMS}[alt*='{name}']", state="attached")
+        page.locator(".playground-table", has_text="In words").get_by_text(name).first.wait_for()
+        page.locator("marimo-dropdown").get_by_text(f"{name} ·").first.wait_for(state="attached")
+        assert self.layer_in_address == name
+
+    def outlined_row(self, rows: int) -> int | None:
+        """Return the row of the heatmap that the outline lies over."""
+        outline = self.page.locator("[data-testid=selected-row]")
+        if not outline.is_visible():
+            return None
+        box, row = outline.bounding_box(), self.row_height(rows)
+        return round((box["y"] + box["height"] / 2 - self.rows_top(rows)) / row - 0.5)
+
+    def click_heatmap(self, row: int, rows: int, x: float = 0.5) -> None:
+        box = self.page.locator(".playground-heatmap").bounding_box()
+        y = self.rows_top(rows) + (row + 0.5) * self.row_height(rows)
+        self.page.mouse.click(box["x"] + x * box["width"], y)
+
+    # Where the rows lie, from the picture's own proportions: 0.42 inches above, 0.25 each.
+    def inch(self) -> float:
+        return self.page.locator(".playground-heatmap canvas").bounding_box()["width"] / 10
+
+    def rows_top(self, rows: int) -> float:
+        return (
+            self.page.locator(".playground-heatmap canvas").bounding_box()["y"] + 0.42 * self.inch()
+        )
+
+    def row_height(self, rows: int) -> float:
+        return 0.25 * self.inch()
+
+
+@pytest.fixture
+def open_page(browser, address: str):
+    """Open the page at a query such as ``model=resnet8``; every page ends without an error."""
+    viewers = []
+
+    def open_at(query: str = "model=resnet8") -> Viewer:
+        context = browser.new_context(viewport={"width": 1280, "height": 3200})
+        viewers.append(Viewer(context.new_page(), f"{address}?{query}"))
+        return viewers[-1]
+
+    yield open_at
+    for viewer in viewers:
+        viewer.page.context.close()
+        assert viewer.errors == []
+
+
+def test_the_page_opens_with_a_heatmap_that_says_its_claim_in_numbers(open_page):
+    viewer = open_page()
+    heatmap = viewer.page.get_by_role("group", name="Range of the weights of 10 layers")
+    heatmap.wait_for()
+    assert "Widest in FP32: /conv/Conv, 5.48 wide" in heatmap.get_attribute("aria-label")
+    assert viewer.page.locator(".playground-heatmap canvas").count() == 1
+
+
+def test_a_layer_of_the_dropdown_changes_table_histograms_outline_and_address(open_page):
+    viewer = open_page()
+    before = viewer.parameters
+    viewer.choose_layer("/stack2/skip/conv/Conv")
+    viewer.wait_for_layer("/stack2/skip/conv/Conv")
+    assert viewer.parameters != before
+    assert viewer.outlined_row(10) == 5
+
+
+def test_a_click_anywhere_on_a_row_of_the_table_selects_its_layer(open_page):
+    viewer = open_page()
+    viewer.click_table("/stack3/conv1/Conv", column=3)
+    viewer.wait_for_layer("/stack3/conv1/Conv")
+    assert viewer.outlined_row(10) == 6
+
+
+def test_a_click_on_a_table_that_was_searched_selects_the_row_one_sees(open_page):
+    viewer = open_page()
+    viewer.page.get_by_placeholder("Search").fill("skip")
+    viewer.page.get_by_text("2 rows").wait_for()
+    viewer.click_table("/stack3/skip/conv/Conv", column=0)
+    viewer.wait_for_layer("/stack3/skip/conv/Conv")
+
+
+@pytest.mark.parametrize("x", [0.05, 0.3, 0.85], ids=["label", "first panel", "last panel"])
+def test_a_click_on_a_row_of_the_heatmap_selects_its_layer(open_page, x):
+    viewer = open_page()
+    viewer.click_heatmap(8, 10, x)
+    viewer.wait_for_layer("/stack3/skip/conv/Conv")
+    assert viewer.outlined_row(10) == 8
+
+
+def test_a_click_runs_each_cell_at_most_once_and_draws_the_heatmap_never(open_page):
+    viewer = open_page()
+    canvas = viewer.page.locator(".playground-heatmap canvas").element_handle()
+    viewer.runs.clear()
+    viewer.click_table("/stack1/conv2/Conv", column=2)
+    viewer.wait_for_layer("/stack1/conv2/Conv")
+    viewer.click_heatmap(6, 10)
+    viewer.wait_for_layer("/stack3/conv1/Conv")
+    viewer.choose_layer("/dense/Gemm")
+    viewer.wait_for_layer("/dense/Gemm")
+    assert max(viewer.runs.values()) == 3
+    assert canvas.evaluate("element => element.isConnected")
+
+
+def test_a_reload_keeps_the_layer_of_the_address(open_page):
+    viewer = open_page("model=resnet8&layer=/stack1/conv2/Conv")
+    viewer.wait_for_layer("/stack1/conv2/Conv")
+    viewer.page.reload()
+    viewer.wait_for_layer("/stack1/conv2/Conv")
+
+
+def test_a_layer_without_quantization_parameters_says_so(open_page):
+    viewer = open_page()
+    viewer.choose_layer("/relu/Relu")
+    viewer.page.get_by_text("no quantization parameters").wait_for()
+    viewer.page.get_by_text("no weights to draw").wait_for()
+    assert viewer.outlined_row(10) is None
+
+
+def test_a_link_to_a_layer_that_is_not_there_says_so_and_opens_the_first(open_page):
+    viewer = open_page("model=resnet8&layer=/stack9/conv")
+    viewer.page.get_by_text("/stack9/conv").wait_for()
+    viewer.page.locator(f"{HISTOGRAMS}[alt*='/conv/Conv']").wait_for(state="attached")
+
+
+def test_another_network_opens_with_its_own_first_layer(open_page):
+    viewer = open_page("model=resnet8&layer=/dense/Gemm")
+    viewer.page.get_by_label("Network").select_option("dscnn")
+    viewer.page.get_by_role("group", name="Range of the weights of 14 layers").wait_for()
+    viewer.page.locator(f"{HISTOGRAMS}[alt*='/conv/Conv']").wait_for(state="attached")
+    assert viewer.layer_in_address is None
+
+
+def test_the_switch_draws_the_counts_on_a_logarithmic_axis(open_page):
+    viewer = open_page()
+    before = viewer.page.locator(HISTOGRAMS).get_attribute("src")
+    viewer.page.get_by_role("switch", name="logarithmic counts").click()
+    viewer.page.wait_for_function(
+        "before => document.querySelector(`img[alt*='equal bins']`).src !== before", arg=before
+    )
+
+
+def test_a_hostile_name_is_shown_as_text_and_a_damaged_file_in_a_sentence(open_page):
+    viewer = open_page("model=odd")
+    viewer.page.get_by_text("cut.onnx is not a complete ONNX file").wait_for()
+    viewer.page.locator(".playground-table", has_text="In words").get_by_text(HOSTILE).wait_for()
+    viewer.choose_layer("longlong")
+    viewer.page.get_by_text("no weights to draw").wait_for()
+    assert viewer.page.evaluate("window.hacked") is None

@@ -1,0 +1,58 @@
+"""The README and CONTRIBUTING are true: their examples run, the files they name exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("source", blocks("python"), ids=lambda source: source.split("\n", 1)[0])
+def test_every_python_example_of_the_readme_runs_from_the_root(source: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip(), "the example prints nothing, so it shows nothing"
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_file_of_the_package_stands_in_the_readmes_table() -> None:
+    table = README[README.index("## Where things are") :]
+    modules = (ROOT / "playground/utils").rglob("*.py")
+    missing = [p.name for p in modules if p.name != "__init__.py" and f"`{p.name}`" not in table]
+    assert missing == []
+
+
+def test_both_commands_pin_the_tool_they_install_to_one_version() -> None:
+    versions = re.findall(r"uv==([\d.]+)", "".join(blocks("sh")))
+    assert len(versions) >= 2
+    assert len(set(versions)) == 1
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    marked = README.split("<!-- test command -->", 1)[1].strip()
+    assert marked.startswith("```sh\n")
+    assert "uv run --group test pytest" in marked.split("```")[1]
+    assert "<!-- test command -->" in script
