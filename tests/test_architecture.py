@@ -30,6 +30,10 @@ DIAGRAM = """
     layers
     pairing variants
     scan
+    channels
+    rules_resolution
+    rules_parameters
+    rules_file
     findings
     __init__
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,8 @@ def channels_first(array: np.ndarray, weight: WeightTensor, layer: Layer) -> np.
     axis = weight.channel_axis or 0
     if array.ndim == 0:
         return array.reshape(1, 1)
-    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    moved = np.moveaxis(array, axis, 0)
+    return moved.reshape(moved.shape[0], math.prod(moved.shape[1:]))
 
 
 def spread_out(count: int, wanted: int) -> np.ndarray:
@@ -56,16 +58,18 @@ def fold_pairs(
         samples: of the weights, by layer name, float and quantized side.
     """
     by_name = {layer.name: layer for layer in ours}, {layer.name: layer for layer in theirs}
-    readers = readers_of(ours), readers_of(theirs)
+    readers = readers_of(ours)
+    pairs = list(pairs)
+    kept = {pair.reference for pair in pairs}
     result, folded = [], []
     for pair in pairs:
         layer, partner = by_name[0][pair.reference], by_name[1][pair.variant]
         if pair.score is None or layer.weight is None or partner.weight is None:
             result.append(pair)
             continue
-        norm = _batch_norm_after(layer, readers[0])
+        norm = _batch_norm_after(layer, readers)
         factor = batch_norm_factor(norm) if norm is not None else None
-        if norm is not None and factor is not None and not _batch_norm_after(partner, readers[1]):
+        if norm is not None and factor is not None and norm.name not in kept:
             folded.append(norm.name)
             pair = replace(pair, folding=BATCH_NORM_FOLDED, reference_factor=factor)
         ours_sampled, theirs_sampled = samples[0][layer.name], samples[1][partner.name]
@@ -128,7 +132,7 @@ def _with_rescaling(
 def _is_rescaled(factor: np.ndarray, cosine: np.ndarray) -> bool:
     agree = cosine > AGREEING_COSINE
     notable = np.abs(np.log(np.abs(factor[agree]))) > NOTABLE_LOG_FACTOR
-    return bool(agree.any() and notable.mean() >= 0.5)
+    return bool(agree.any() and agree.mean() >= 0.5 and notable.mean() >= 0.5)
 
 
 def channel_factors(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,5 +149,10 @@ def fold_reference(values: np.ndarray, weight: WeightTensor, pair: LayerPair | N
     """Return a float weight as the quantized variant folded it, in the layer's frame."""
     if pair is None or pair.reference_factor is None or weight.channel_axis is None:
         return values
-    shape = [-1 if i == weight.channel_axis else 1 for i in range(values.ndim)]
-    return (values * pair.reference_factor.reshape(shape)).astype(np.float32)
+    factor, axis = pair.reference_factor, weight.channel_axis
+    shape = [-1 if i == axis else 1 for i in range(values.ndim)]
+    groups = factor.size // max(1, values.shape[axis])
+    if groups > 1:  # ConvTranspose [in, out / groups, ...]: each group has factors of its own
+        by_input = np.repeat(factor.reshape(groups, -1), values.shape[0] // groups, axis=0)
+        return (values * by_input.reshape(*values.shape[:2], *shape[2:])).astype(np.float32)
+    return (values * factor.reshape(shape)).astype(np.float32)

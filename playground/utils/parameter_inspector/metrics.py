@@ -80,13 +80,13 @@ def range_high(measured: Measured) -> float:
 def representable_low(measured: Measured) -> float:
     """Lowest value that any code stands for: (lowest code - zero_point) * scale."""
     limits = representable_limits(measured.quantization)
-    return float(limits[0].min()) if limits is not None else np.nan
+    return _lowest(limits[0]) if limits is not None else np.nan
 
 
 def representable_high(measured: Measured) -> float:
     """Highest value that any code stands for: (highest code - zero_point) * scale."""
     limits = representable_limits(measured.quantization)
-    return float(limits[1].max()) if limits is not None else np.nan
+    return _highest(limits[1]) if limits is not None else np.nan
 
 
 def representable_limits(quantization: Quantization | None) -> tuple[np.ndarray, np.ndarray] | None:

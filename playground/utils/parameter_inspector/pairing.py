@@ -161,7 +161,7 @@ def sample_weight(weight: WeightTensor, layer: Layer) -> np.ndarray:
 
 def unit_rows(sample: np.ndarray) -> np.ndarray:
     """Return the rows scaled to length 1, zero rows left alone; a single row is centred first."""
-    if sample.shape[0] == 1 and np.ptp(sample) > 0:
+    if sample.shape[0] == 1 and sample.size and np.ptp(sample) > 0:
         sample = sample - sample.mean()
     norms = np.linalg.norm(sample, axis=1, keepdims=True)
     return np.divide(sample, norms, out=np.zeros_like(sample), where=norms > 0)
@@ -214,7 +214,10 @@ def _scores(ours: list[_Candidate], theirs: list[_Candidate]) -> np.ndarray:
     """Return the mean abs(cosine) over the channels that are not all zero, of every two layers."""
     left, right = np.stack([c.sketch for c in ours]), np.stack([c.sketch for c in theirs])
     cosines = np.abs(np.einsum("irk,jrk->ijr", left, right))
-    left_alive, right_alive = np.abs(left).max(axis=2) > 0, np.abs(right).max(axis=2) > 0
+    left_alive, right_alive = (
+        np.abs(left).max(axis=2, initial=0) > 0,
+        np.abs(right).max(axis=2, initial=0) > 0,
+    )
     alive = left_alive[:, None, :] & right_alive[None, :, :]
     total = np.where(alive, cosines, 0).sum(axis=2)
     return np.divide(total, alive.sum(axis=2), out=np.zeros_like(total), where=alive.any(axis=2))

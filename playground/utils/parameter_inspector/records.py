@@ -262,3 +262,29 @@ class Pairing:
 
     def of_reference(self, layer: str) -> LayerPair | None:
         return self._by_reference.get(layer)
+
+
+SEVERITIES = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        rule: the rule's id, as in `RULES`.
+        severity: ``error``, ``warning`` or ``note``.
+        variant: name of the variant it is about.
+        layer: the row it is about (the layer as the reference names it); empty for the whole file.
+        evidence: the numbers, in one sentence.
+        remedy: what to do, in one sentence.
+        numbers: the same numbers by name, for machines.
+    """
+
+    rule: str
+    severity: str
+    variant: str
+    layer: str
+    evidence: str
+    remedy: str
+    numbers: Mapping[str, float] = field(default_factory=dict)

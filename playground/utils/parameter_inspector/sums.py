@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .folding import channels_first, spread_out
-from .quantization import Quantization, is_integer, numpy_dtype
+from .quantization import Quantization, code_limits, is_integer, numpy_dtype
 from .records import Layer, WeightTensor
 
 CHUNK_ELEMENTS = 1 << 16
 # The search for a better scale looks at this many weights, the widest of each channel among them.
 SEARCH_ELEMENTS = 1 << 13
-SEARCH_FACTORS = np.geomspace(0.25, 1.05, 28)
+SEARCH_FACTORS = np.geomspace(0.25, 4.0, 33)
 
 # A weight is outside what the codes can hold when it is so by more than the rounding of the limit.
 OUTSIDE_TOLERANCE = 1e-6
@@ -304,21 +304,26 @@ class _Pass:
         if quantization.levels is not None or not is_integer(quantization.data_type):
             return None
         assert held.scale is not None and held.zero_point is not None
-        rows = spread_out(held.codes.shape[0], 256)
-        columns = spread_out(held.codes.shape[1], max(16, SEARCH_ELEMENTS // max(1, rows.size)))
+        blocked = quantization.block_size is not None
+        channels, fan_in = held.codes.shape
+        if not blocked and quantization.scale.size not in (1, channels):
+            return None  # a scale for several channels, not for all
+        rows = spread_out(channels, 256)
+        columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, rows.size)))
         exact = self.exact[rows][:, columns].astype(np.float64)
-        stride = held.codes.shape[1] / max(1, columns.size)
         if self.factor is not None:
             exact = exact * self.factor[rows, None]
-        weights = np.full(exact.shape, stride)
-        if stride > 1:
-            ends = np.stack([self.float_low[rows], self.float_high[rows]], axis=1)
-            exact = np.concatenate([exact, ends], axis=1)
-            weights = np.concatenate([weights, np.ones_like(ends)], axis=1)
-            columns = np.concatenate([columns, columns[:1], columns[:1]])
         scale = np.broadcast_to(held.scale, held.codes.shape)[rows][:, columns].astype(np.float64)
         zero = np.broadcast_to(held.zero_point, held.codes.shape)[rows][:, columns]
-        return _best_factor(exact, weights, scale, zero, quantization, held.scale.shape)
+        weights = np.full(exact.shape, fan_in / max(1, columns.size))
+        if columns.size < fan_in and not blocked:
+            ends = np.stack([self.float_low[rows], self.float_high[rows]], axis=1)
+            weights[(exact == ends[:, :1]) | (exact == ends[:, 1:])] = 0  # counted as an end
+            exact = np.concatenate([exact, ends], axis=1)
+            weights = np.concatenate([weights, np.ones_like(ends)], axis=1)
+            scale = np.concatenate([scale, scale[:, :1], scale[:, :1]], axis=1)
+            zero = np.concatenate([zero, zero[:, :1], zero[:, :1]], axis=1)
+        return _best_factor(exact, weights, scale, zero, quantization)
 
 
 def _best_factor(
@@ -327,19 +332,20 @@ def _best_factor(
     scale: np.ndarray,
     zero: np.ndarray,
     quantization: Quantization,
-    scale_shape: tuple[int, ...],
 ) -> tuple[float, float] | None:
     low, high = quantization.code_limits
     steps = exact / scale
-    per_group = []
+    errors = []
     for factor in (1.0, *SEARCH_FACTORS):
         codes = np.clip(np.rint(steps / factor) + zero, low, high)
         error = weights * ((steps - (codes - zero) * factor) * scale) ** 2
-        per_group.append(error.sum(axis=1) if scale_shape[0] > 1 else error.sum(keepdims=True)[0])
-    errors = np.stack(per_group)
-    if not np.isfinite(errors).all():
+        errors.append(error.sum(axis=1))
+    by_row = np.stack(errors)
+    if quantization.granularity == "per-tensor":
+        by_row = by_row.sum(axis=1, keepdims=True)
+    if not np.isfinite(by_row).all():
         return None
-    return float(errors[0].sum()), float(errors.min(axis=0).sum())
+    return float(by_row[0].sum()), float(by_row.min(axis=0).sum())
 
 
 def _cut(parameter: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
@@ -375,8 +381,6 @@ def _count_codes(codes: np.ndarray, quantization: Quantization) -> np.ndarray | 
 
 def _trim(counts: np.ndarray, codes: np.ndarray, quantization: Quantization) -> np.ndarray:
     """Return the counts of the codes that the data type has, when counted in a wider one."""
-    from .quantization import code_limits
-
     low, high = (int(limit) for limit in code_limits(quantization.data_type))
     first = {"uint8": 0, "uint16": 0, "int16": -32768}.get(codes.dtype.name, -128)
     return counts[low - first : high - first + 1]

@@ -1,0 +1,441 @@
+"""What was done to a float weight before it was quantized is found, named, and undone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from models_for_tests import (
+    dequantize_node,
+    floats,
+    make_model,
+    onnxruntime_quantizes,
+    quantized_statically,
+    run_onnxruntime,
+)
+from onnx import TensorProto, helper
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from playground.utils.parameter_inspector import (
+    LayerPair,
+    find_layer,
+    list_layers,
+    load_model,
+    pair_layers,
+    scan_variants,
+)
+from playground.utils.parameter_inspector.folding import channels_first, fold_reference
+from playground.utils.parameter_inspector.sums import sum_weight
+
+EPSILON = 0.25
+"""Far from ONNX's 1e-5, so that a factor without it cannot go unseen."""
+
+
+def norm_arrays(channels: int, name: str, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed + 40)
+    gamma = rng.uniform(0.3, 3, channels) * rng.choice([-1, 1], channels)
+    return {
+        f"{name}.gamma": gamma.astype(np.float32),
+        f"{name}.beta": floats(channels, seed=seed + 41),
+        f"{name}.mean": floats(channels, seed=seed + 42),
+        f"{name}.variance": rng.uniform(0.05, 2, channels).astype(np.float32),
+    }
+
+
+def factor_of(arrays: dict[str, np.ndarray], name: str, epsilon: float = EPSILON) -> np.ndarray:
+    """By the definition of BatchNormalization."""
+    gamma = arrays[f"{name}.gamma"].astype(np.float64)
+    return gamma / np.sqrt(arrays[f"{name}.variance"].astype(np.float64) + epsilon)
+
+
+def norm_node(source: str, output: str, name: str, **attributes: Any) -> onnx.NodeProto:
+    inputs = [source, *(f"{name}.{part}" for part in ("gamma", "beta", "mean", "variance"))]
+    return helper.make_node("BatchNormalization", inputs, [output], name, **attributes)
+
+
+NORMED = {
+    "W1": floats(5, 3, 2, 4),
+    "b1": floats(5, seed=1),
+    **norm_arrays(5, "bn1"),
+    "W2": floats(7, 5, 3, 2, seed=2),
+    **norm_arrays(7, "bn2", seed=3),
+}
+
+
+def normed() -> onnx.ModelProto:
+    """Return Conv, BatchNormalization, Relu, twice."""
+    nodes = [
+        helper.make_node("Conv", ["x", "W1", "b1"], ["c1"], "conv1"),
+        norm_node("c1", "n1", "bn1", epsilon=EPSILON),
+        helper.make_node("Relu", ["n1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "W2"], ["c2"], "conv2"),
+        norm_node("c2", "n2", "bn2", epsilon=EPSILON),
+        helper.make_node("Relu", ["n2"], ["y"], "relu2"),
+    ]
+    model = make_model(nodes, NORMED, inputs={"x": (1, 3, 12, 11)}, opset=17, ir_version=8)
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 7, 9, 7))
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory) -> onnx.ModelProto:
+    """The net as onnxruntime prepares it for quantization."""
+    folder = tmp_path_factory.mktemp("folding")
+    onnx.save(normed(), folder / "float.onnx")
+    quant_pre_process(
+        str(folder / "float.onnx"), str(folder / "folded.onnx"), skip_symbolic_shape=True
+    )
+    return onnx.load(folder / "folded.onnx")
+
+
+@pytest.fixture(scope="module")
+def quantized(folded, tmp_path_factory) -> onnx.ModelProto:
+    return quantized_statically(folded, tmp_path_factory.mktemp("static"), per_channel=True)
+
+
+def pair_of(reference: onnx.ModelProto, variant: onnx.ModelProto, layer: str) -> LayerPair:
+    pair = pair_layers(load_model(reference), load_model(variant)).of_reference(layer)
+    assert pair is not None
+    return pair
+
+
+# --------------------------------------------------------------- batch-norm
+
+
+def test_onnxruntime_folds_the_batch_norms_of_this_net(folded):
+    assert "BatchNormalization" not in [node.op_type for node in folded.graph.node]
+
+
+@pytest.mark.parametrize(("layer", "norm"), [("conv1", "bn1"), ("conv2", "bn2")])
+def test_a_folded_batch_norm_is_named_with_its_factor(folded, quantized, layer, norm):
+    for variant in (folded, quantized):
+        pair = pair_of(normed(), variant, layer)
+        assert pair.folding == "batch-norm folded"
+        assert pair.evidence == "name and values"
+        np.testing.assert_allclose(pair.reference_factor, factor_of(NORMED, norm), rtol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_the_float_weight_times_the_factor_is_what_onnxruntime_folded(folded, layer):
+    models = load_model(normed()), load_model(folded)
+    pair = pair_layers(*models).of_reference(layer)
+    weight = find_layer(models[0], pair.reference).weight
+    ours = fold_reference(weight.values, weight, pair)
+    theirs = find_layer(models[1], pair.variant).weight.values
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_batch_norm_that_was_folded_is_listed_as_such_and_not_as_lost(folded, quantized):
+    for variant in (folded, quantized):
+        made = pair_layers(load_model(normed()), load_model(variant))
+        assert made.folded == ("bn1", "bn2")
+        assert made.unpaired_reference == made.unpaired_variant == ()
+
+
+def test_the_error_against_the_folded_weight_is_that_of_rounding(quantized):
+    rows = scan_variants({"FP32": load_model(normed()), "INT8": load_model(quantized)}).rows
+    for layer in ("conv1", "conv2"):
+        metrics = rows[layer]["INT8"].metrics
+        assert metrics["max_error_steps"] < 0.5001
+        assert metrics["worst_channel_sqnr_db"] > 38
+
+
+def test_epsilon_is_1e_5_where_the_file_leaves_it_out():
+    arrays = {"W1": floats(5, 3, 2, 4), **norm_arrays(5, "bn")}
+    arrays["bn.variance"][:] = np.float32([1e-5, 2e-5, 3e-5, 1e-4, 1e-6])
+    nodes = [
+        helper.make_node("Conv", ["x", "W1"], ["c"], "conv"),
+        norm_node("c", "y", "bn"),
+    ]
+    factor = factor_of(arrays, "bn", 1e-5)
+    held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
+    variant = make_model([helper.make_node("Conv", ["x", "W"], ["y"], "conv")], {"W": held})
+    pair = pair_of(make_model(nodes, arrays), variant, "conv")
+    np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-6)
+
+
+def test_a_batch_norm_that_both_have_was_not_folded():
+    made = pair_layers(load_model(normed()), load_model(normed()))
+    assert {pair.folding for pair in made.pairs} == {""}
+    assert {pair.reference for pair in made.pairs} >= {"bn1", "bn2"}
+    assert made.folded == ()
+
+
+def test_a_batch_norm_behind_q_and_dq_was_not_folded(tmp_path):
+    """Quantized without preparation, Conv and BatchNormalization have Q and DQ between them."""
+    variant = quantized_statically(normed(), tmp_path, per_channel=True)
+    assert "BatchNormalization" in [node.op_type for node in variant.graph.node]
+    made = pair_layers(load_model(normed()), load_model(variant))
+    assert made.folded == ()
+    assert {pair.folding for pair in made.pairs} == {""}
+
+
+def test_the_error_of_a_layer_before_a_kept_batch_norm_is_that_of_rounding(tmp_path):
+    variant = quantized_statically(normed(), tmp_path, per_channel=True)
+    rows = scan_variants({"FP32": load_model(normed()), "INT8": load_model(variant)}).rows
+    assert rows["conv1"]["INT8"].metrics["max_error_steps"] < 0.5001
+
+
+def test_a_batch_norm_that_is_not_the_only_reader_was_not_folded(folded):
+    reference = normed()
+    reference.graph.node.append(helper.make_node("Relu", ["c1"], ["other"], "second"))
+    reference.graph.output.append(onnx.ValueInfoProto(name="other"))
+    pair = pair_of(reference, reference, "conv1")
+    assert (pair.folding, pair.reference_factor) == ("", None)
+
+
+# --------------------------------------------------------------- channels rescaled
+
+
+def quantized_conv(weight: np.ndarray) -> onnx.ModelProto:
+    """Return a Conv of int8 codes, one scale for each output channel, by onnxruntime's rounding."""
+    s = (np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127).astype(np.float32)
+    z = np.zeros(len(weight), np.int8)
+    q = onnxruntime_quantizes(weight.astype(np.float32), s, z, axis=0).astype(np.int8)
+    nodes = [
+        dequantize_node(axis=0),
+        helper.make_node("Conv", ["x", "w"], ["y"], "conv"),
+    ]
+    return make_model(nodes, {"q": q, "s": s, "z": z})
+
+
+def float_conv(weight: np.ndarray) -> onnx.ModelProto:
+    return make_model([helper.make_node("Conv", ["x", "W"], ["y"], "conv")], {"W": weight})
+
+
+FACTORS = np.float32([0.25, 2, 0.5, 3.5, 1.5])
+PLAIN = floats(5, 3, 2, 4)
+
+
+def rescaled(weight: np.ndarray = PLAIN, factors: np.ndarray = FACTORS) -> np.ndarray:
+    return weight * factors[:, None, None, None]
+
+
+def test_rescaled_channels_are_called_equalization_with_lowest_and_highest_factor():
+    pair = pair_of(float_conv(PLAIN), quantized_conv(rescaled()), "conv")
+    found = re.fullmatch(r"channels rescaled by (\S+) to (\S+) \(equalization\)", pair.folding)
+    low, high = (float(text) for text in found.groups())
+    assert low == pytest.approx(0.25, rel=0.02)
+    assert high == pytest.approx(3.5, rel=0.02)
+    np.testing.assert_allclose(pair.reference_factor, FACTORS, rtol=0.01)
+
+
+def test_the_error_against_the_rescaled_weight_is_that_of_rounding():
+    variants = {
+        "FP32": load_model(float_conv(PLAIN)),
+        "INT8": load_model(quantized_conv(rescaled())),
+    }
+    metrics = scan_variants(variants).rows["conv"]["INT8"].metrics
+    assert metrics["worst_channel_sqnr_db"] > 35
+    assert metrics["max_error_steps"] < 0.7
+
+
+def test_without_the_factor_that_error_would_be_larger_than_the_weight():
+    models = load_model(float_conv(PLAIN)), load_model(quantized_conv(rescaled()))
+    (ours,), (theirs,) = (list_layers(model) for model in models)
+    sums = sum_weight(theirs.weight, theirs, ours.weight, ours)
+    assert sums.e_square.sum() > sums.x_square.sum()
+
+
+def test_channels_whose_sign_was_turned_have_negative_factors():
+    factors = np.float32([-1, 2, -0.5, 3.5, 1])
+    pair = pair_of(float_conv(PLAIN), quantized_conv(rescaled(factors=factors)), "conv")
+    np.testing.assert_allclose(pair.reference_factor, factors, rtol=0.01)
+
+
+def test_rounding_alone_is_no_rescaling():
+    pair = pair_of(float_conv(PLAIN), quantized_conv(PLAIN), "conv")
+    assert (pair.folding, pair.reference_factor) == ("", None)
+
+
+def test_one_channel_of_many_that_differs_is_no_rescaling():
+    factors = np.float32([1, 1, 1, 3, 1])
+    pair = pair_of(float_conv(PLAIN), quantized_conv(rescaled(factors=factors)), "conv")
+    assert (pair.folding, pair.reference_factor) == ("", None)
+
+
+def test_a_channel_that_points_elsewhere_keeps_factor_1_among_the_rescaled():
+    held = rescaled()
+    held[2] = floats(3, 2, 4, seed=99)
+    pair = pair_of(float_conv(PLAIN), quantized_conv(held), "conv")
+    wanted = np.where(np.arange(5) == 2, 1, FACTORS)
+    np.testing.assert_allclose(pair.reference_factor, wanted, rtol=0.01)
+
+
+def test_weights_trained_again_are_no_rescaling():
+    pair = pair_of(float_conv(PLAIN), quantized_conv(floats(5, 3, 2, 4, seed=9)), "conv")
+    assert (pair.evidence, pair.folding) == ("name only: values differ", "")
+
+
+@pytest.mark.parametrize("order", ["norm first", "names lost"])
+def test_a_batch_norm_folded_and_channels_rescaled_are_both_named(order):
+    factor = factor_of(NORMED, "bn1")
+    held = rescaled(NORMED["W1"] * factor[:, None, None, None].astype(np.float32))
+    variant = quantized_conv(held)
+    variant.graph.node[-1].name = "conv1" if order == "norm first" else "else"
+    pair = pair_of(normed(), variant, "conv1")
+    assert pair.folding.startswith("batch-norm folded; channels rescaled by ")
+    low, high = re.findall(r"by (\S+) to (\S+) ", pair.folding)[0]
+    assert float(low) == pytest.approx(0.25, rel=0.02)
+    assert float(high) == pytest.approx(3.5, rel=0.02)
+    np.testing.assert_allclose(pair.reference_factor, factor * FACTORS, rtol=0.01)
+
+
+def test_more_channels_than_the_sample_holds_are_all_rescaled():
+    weight = floats(150, 6)
+    factors = np.exp(np.random.default_rng(3).normal(size=150)).astype(np.float32)
+    reference, variant = (
+        make_model(
+            [helper.make_node("Gemm", ["x", "W"], ["y"], "fc", transB=1)],
+            {"W": w},
+            inputs={"x": (2, 6)},
+        )
+        for w in (weight, weight * factors[:, None])
+    )
+    pair = pair_of(reference, variant, "fc")
+    np.testing.assert_allclose(pair.reference_factor, factors, rtol=1e-5)
+
+
+def test_more_channels_than_the_sample_holds_are_folded_with_their_own_factor():
+    """The sample takes channels apart; the batch-norm's factor must be taken at the same ones."""
+    arrays = {"W1": floats(150, 3, 2, 4), **norm_arrays(150, "bn")}
+    nodes = [
+        helper.make_node("Conv", ["x", "W1"], ["c"], "conv"),
+        norm_node("c", "y", "bn", epsilon=EPSILON),
+    ]
+    factor = factor_of(arrays, "bn")
+    held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
+    pair = pair_of(make_model(nodes, arrays), float_conv(held), "conv")
+    assert pair.folding == "batch-norm folded"
+    np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-6)
+
+
+# --------------------------------------------------------------- alpha
+
+
+def gemm(weight: np.ndarray, **attributes: Any) -> onnx.ModelProto:
+    node = helper.make_node("Gemm", ["x", "W"], ["y"], "fc", **attributes)
+    return make_model([node], {"W": weight}, inputs={"x": (2, 7)})
+
+
+def test_a_folded_alpha_is_named_with_its_value():
+    weight = floats(7, 5)
+    pair = pair_of(gemm(weight, alpha=0.4), gemm(0.4 * weight), "fc")
+    assert pair.folding == "alpha 0.4 folded"
+    np.testing.assert_allclose(pair.reference_factor, np.full(5, 0.4), rtol=1e-6)
+
+
+def test_an_alpha_that_both_have_was_not_folded():
+    weight = floats(7, 5)
+    pair = pair_of(gemm(weight, alpha=0.4), gemm(weight, alpha=0.4), "fc")
+    assert (pair.folding, pair.reference_factor) == ("", None)
+
+
+def test_channels_rescaled_by_something_else_than_alpha_are_called_rescaled():
+    weight = floats(7, 5)
+    pair = pair_of(gemm(weight, alpha=0.4), gemm(weight * FACTORS), "fc")
+    assert "equalization" in pair.folding
+    np.testing.assert_allclose(pair.reference_factor, FACTORS, rtol=1e-5)
+
+
+# --------------------------------------------------------------- ConvTranspose
+
+
+def transposed_conv(weight: np.ndarray, group: int, nodes: tuple = (), **arrays: Any) -> Any:
+    node = helper.make_node("ConvTranspose", ["x", "W"], ["c"], "up", group=group)
+    return make_model(
+        [node, *nodes], {"W": weight, **arrays}, inputs={"x": (1, 6, 9, 8)},
+        outputs=[nodes[-1].output[0] if nodes else "c"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_the_channels_of_convtranspose_are_those_it_computes(group):
+    """An output channel is what answers when its inputs alone are one: run, not rearranged."""
+    weight = floats(6, 5, 2, 4)
+    (layer,) = list_layers(load_model(transposed_conv(weight, group)))
+    rows = channels_first(layer.weight.values, layer.weight, layer)
+    assert rows.shape == (5 * group, 6 // group * 8)
+    for channel in range(6):
+        x = np.zeros((1, 6, 9, 8), np.float32)
+        x[0, channel, 4, 3] = 1
+        (out,) = run_onnxruntime(transposed_conv(weight, group), {"x": x}, ["c"])
+        inputs = 6 // group
+        first = channel // inputs * 5
+        for k in range(5):
+            kernel = out[0, first + k, 4:6, 3:7]
+            place = channel % inputs
+            np.testing.assert_allclose(
+                rows[first + k].reshape(inputs, 2, 4)[place], kernel, rtol=1e-6
+            )
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_rescaled_channels_of_convtranspose_are_found_in_groups_too(group):
+    weight = floats(6, 5, 2, 4)
+    factors = np.linspace(0.3, 3, 5 * group).astype(np.float32)
+    held = np.concatenate(
+        [
+            part * factors[g * 5 : (g + 1) * 5][None, :, None, None]
+            for g, part in enumerate(np.split(weight, group))
+        ]
+    )
+    pair = pair_of(transposed_conv(weight, group), transposed_conv(held, group), "up")
+    assert "equalization" in pair.folding
+    np.testing.assert_allclose(pair.reference_factor, factors, rtol=1e-5)
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_a_batch_norm_folded_into_convtranspose_is_undone_in_groups_too(group):
+    weight, arrays = floats(6, 5, 2, 4), norm_arrays(5 * group, "bn")
+    reference = transposed_conv(
+        weight, group, (norm_node("c", "y", "bn", epsilon=EPSILON),), **arrays
+    )
+    factor = factor_of(arrays, "bn")
+    held = np.concatenate(
+        [
+            part * factor[g * 5 : (g + 1) * 5][None, :, None, None]
+            for g, part in enumerate(np.split(weight, group))
+        ]
+    ).astype(np.float32)
+    variant = transposed_conv(held, group)
+    models = load_model(reference), load_model(variant)
+    pair = pair_layers(*models).of_reference("up")
+    assert pair.folding == "batch-norm folded"
+    layer = find_layer(models[0], "up")
+    folded = fold_reference(layer.weight.values, layer.weight, pair)
+    np.testing.assert_allclose(folded, held, rtol=1e-5)
+
+
+def test_a_pair_without_folding_leaves_the_float_weight_alone():
+    (layer,) = list_layers(load_model(float_conv(PLAIN)))
+    assert fold_reference(PLAIN, layer.weight, None) is PLAIN
+    assert fold_reference(PLAIN, layer.weight, LayerPair("a", "b", "values", 1.0)) is PLAIN
+
+
+def test_the_factor_of_a_matmul_goes_to_its_columns():
+    weight = floats(7, 5)
+    models = load_model(gemm(weight)), load_model(gemm(weight * FACTORS))
+    pair = pair_layers(*models).of_reference("fc")
+    (layer,) = list_layers(models[0])
+    folded = fold_reference(layer.weight.values, layer.weight, pair)
+    np.testing.assert_allclose(folded, weight * FACTORS, rtol=1e-5)
+
+
+def test_float16_batch_norms_are_folded_in_float64():
+    arrays = {k: v.astype(np.float16) for k, v in norm_arrays(5, "bn").items()}
+    arrays["W1"] = floats(5, 3, 2, 4).astype(np.float16)
+    nodes = [
+        helper.make_node("Conv", ["x", "W1"], ["c"], "conv"),
+        norm_node("c", "y", "bn", epsilon=EPSILON),
+    ]
+    factor = factor_of(arrays, "bn")
+    held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
+    pair = pair_of(make_model(nodes, arrays), float_conv(held), "conv")
+    np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-9)

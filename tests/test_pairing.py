@@ -1,0 +1,504 @@
+"""The same layer across variants: names propose, values decide, and doubt is said.
+
+The nets are made here, so who goes with whom is known: by the tensor that each layer reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from models_for_tests import (
+    dequantize_node,
+    floats,
+    make_model,
+    mlp,
+    quantized_dynamically,
+    quantized_statically,
+)
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantFormat, QuantType
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+from playground.utils.parameter_inspector import list_layers, load_model, pair_layers, pairing
+
+SURE = ("name and values", "values")
+
+
+def tower() -> onnx.ModelProto:
+    """Return a float net whose layers are hard to tell apart: 4 Conv and 4 MatMul of one shape."""
+    nodes, arrays, last = [], {}, "x"
+    for i, name in enumerate(["conv1", "conv10", "conv2", "conv20", "conv3"]):
+        arrays[f"W{i}"] = floats(8, 3 if i == 0 else 8, 3, 2, seed=i)
+        arrays[f"B{i}"] = floats(8, seed=i + 50)
+        nodes.append(helper.make_node("Conv", [last, f"W{i}", f"B{i}"], [f"c{i}"], name))
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"], f"relu{i}"))
+        last = f"r{i}"
+    nodes.append(helper.make_node("GlobalAveragePool", [last], ["pooled"], "pool"))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"))
+    arrays |= {"G": floats(16, 8, seed=20), "GB": floats(16, seed=21)}
+    nodes.append(helper.make_node("Gemm", ["flat", "G", "GB"], ["g"], "fc", transB=1))
+    last = "g"
+    for i in range(4):
+        arrays[f"M{i}"] = floats(16, 16, seed=30 + i)
+        nodes.append(helper.make_node("MatMul", [last, f"M{i}"], [f"m{i}"], f"fc{i}"))
+        last = f"m{i}"
+    model = make_model(
+        nodes, arrays, inputs={"x": (1, 3, 14, 13)}, outputs=[last], opset=17, ir_version=8
+    )
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(last, TensorProto.FLOAT, (1, 16)))
+    return model
+
+
+def with_nbits(model: onnx.ModelProto, folder: Any) -> onnx.ModelProto:
+    quantizer = MatMulNBitsQuantizer(model, block_size=16)
+    quantizer.process()
+    return quantizer.model.model
+
+
+TOOLS = {
+    "QDQ per channel": lambda m, f: quantized_statically(m, f, per_channel=True),
+    "QDQ per tensor": quantized_statically,
+    "QDQ uint8": lambda m, f: quantized_statically(
+        m, f, activation_type=QuantType.QUInt8, weight_type=QuantType.QUInt8
+    ),
+    "QDQ int4": lambda m, f: quantized_statically(m, f, weight_type=QuantType.QInt4),
+    "QOperator": lambda m, f: quantized_statically(m, f, quant_format=QuantFormat.QOperator),
+    "dynamic": quantized_dynamically,
+    "MatMulNBits": with_nbits,
+}
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory) -> dict[str, onnx.ModelProto]:
+    folder = tmp_path_factory.mktemp("pairing")
+    return {name: make(tower(), folder) for name, make in TOOLS.items()}
+
+
+def partners(reference: onnx.ModelProto, variant: onnx.ModelProto) -> dict[str, str]:
+    """Return the pairs by the names of their weights: float one -> the other one."""
+    models = load_model(reference), load_model(variant)
+    weights = [{x.name: x.weight.name for x in list_layers(m) if x.weight} for m in models]
+    made = pair_layers(*models)
+    return {weights[0][p.reference]: weights[1][p.variant] for p in made.pairs if p.score}
+
+
+def evidence(reference: onnx.ModelProto, variant: onnx.ModelProto) -> dict[str, str]:
+    made = pair_layers(load_model(reference), load_model(variant))
+    return {pair.reference: pair.evidence for pair in made.pairs}
+
+
+def constants(names: Mapping[str, str], model: onnx.ModelProto) -> set[str]:
+    return {names.get(tensor.name, tensor.name) for tensor in model.graph.initializer}
+
+
+WEIGHTS = [*(f"W{i}" for i in range(5)), "G", *(f"M{i}" for i in range(4))]
+
+
+def spelled_by(tool: str, weight: str) -> str:
+    """Return how the tool named the codes of a weight, as read in its files."""
+    if tool == "MatMulNBits":
+        return f"{weight}_Q4" if weight[0] == "M" else weight
+    return f"{weight}_quantized"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_layer_is_paired_with_the_one_made_from_it(variants, tool):
+    found = partners(tower(), variants[tool])
+    assert found == {weight: spelled_by(tool, weight) for weight in WEIGHTS}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_names_and_values_are_the_evidence_where_both_agree(variants, tool):
+    made = pair_layers(load_model(tower()), load_model(variants[tool]))
+    assert {p.evidence for p in made.pairs if p.score is not None} == {"name and values"}
+    assert made.unpaired_reference == made.unpaired_variant == ()
+
+
+# --------------------------------------------------------------- nothing but values
+
+
+def scrambled(
+    model: onnx.ModelProto, seed: int, *, rescale: bool = True
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Return the model under other names, in another valid order, each channel of its own scale.
+
+    And what each old name became.
+    """
+    rng = np.random.default_rng(seed)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    if rescale:
+        read = {n.input[1] for n in graph.node if n.op_type == "DequantizeLinear"}
+        for tensor in graph.initializer:
+            scale = numpy_helper.to_array(tensor)
+            if tensor.name in read and scale.dtype == np.float32:
+                scale = scale * np.exp(rng.standard_normal(scale.shape)).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(np.asarray(scale), tensor.name))
+    old = {name for n in graph.node for name in (*n.input, *n.output)} - {""}
+    old |= {t.name for t in (*graph.initializer, *graph.input, *graph.output)}
+    numbers = rng.permutation(len(old))
+    names = {name: f"t{number}" for name, number in zip(sorted(old), numbers, strict=True)}
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = names[value.name]
+    for i, node in enumerate(graph.node):
+        node.name = f"n{numbers[i]}"
+        node.input[:] = [names.get(name, "") for name in node.input]
+        node.output[:] = [names.get(name, "") for name in node.output]
+    waiting = list(graph.node)
+    known = {t.name for t in (*graph.initializer, *graph.input)} | {""}
+    del graph.node[:]
+    while waiting:
+        ready = [node for node in waiting if set(node.input) <= known]
+        node = ready[rng.integers(len(ready))]
+        waiting.remove(node)
+        known.update(node.output)
+        graph.node.append(node)
+    tensors = [graph.initializer[i] for i in rng.permutation(len(graph.initializer))]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    return result, names
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tool", TOOLS)
+def test_without_names_and_order_and_with_rescaled_channels_no_pair_is_wrong(variants, tool, seed):
+    variant, names = scrambled(variants[tool], seed)
+    onnx.checker.check_model(variant)
+    truth = {weight: names[spelled_by(tool, weight)] for weight in WEIGHTS}
+    assert partners(tower(), variant) == truth
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_values_are_the_evidence_where_names_say_nothing(variants, tool):
+    variant, _ = scrambled(variants[tool], seed=7)
+    made = pair_layers(load_model(tower()), load_model(variant))
+    assert {p.evidence for p in made.pairs if p.score is not None} == {"values"}
+
+
+def test_values_overrule_names_that_were_exchanged(variants):
+    variant = onnx.ModelProto()
+    variant.CopyFrom(variants["QDQ per channel"])
+    exchange = {"W1": "W2", "W2": "W1"}
+    for node in variant.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in ("W1_quantized", "W2_quantized"):
+            w = exchange[node.input[0][:2]]
+            node.input[:] = [f"{w}_quantized", f"{w}_scale", f"{w}_zero_point"]
+    found = partners(tower(), variant)
+    assert (found["W1"], found["W2"]) == ("W1_quantized", "W2_quantized")
+
+
+def test_channels_of_another_sign_are_the_same_layer():
+    variant = tower()
+    for tensor in variant.graph.initializer:
+        if tensor.name == "W1":
+            signs = np.float32([1, -1, -1, 1, 1, -1, 1, -1])[:, None, None, None]
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * signs, "W1"))
+    variant, names = scrambled(variant, seed=1)
+    assert partners(tower(), variant)["W1"] == names["W1"]
+
+
+# --------------------------------------------------------------- equal weights
+
+
+def chain(*arrays: np.ndarray, names: str = "a{}") -> onnx.ModelProto:
+    """Return MatMul after MatMul of the given weights, all [6, 6]."""
+    nodes = [
+        helper.make_node("MatMul", [f"h{i}" if i else "x", f"V{i}"], [f"h{i + 1}"], names.format(i))
+        for i in range(len(arrays))
+    ]
+    tensors = {f"V{i}": array for i, array in enumerate(arrays)}
+    return make_model(nodes, tensors, inputs={"x": (2, 6)}, outputs=[f"h{len(arrays)}"])
+
+
+def pairs_of(reference: onnx.ModelProto, variant: onnx.ModelProto) -> list[tuple[str, str]]:
+    made = pair_layers(load_model(reference), load_model(variant))
+    return [(pair.reference, pair.variant) for pair in made.pairs]
+
+
+def other_names(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with every name replaced, in the order it has."""
+    names = {"x": "input"}
+    for i, node in enumerate(model.graph.node):
+        names |= {name: f"u{i}_{j}" for j, name in enumerate((*node.input[1:], *node.output))}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for value in (*result.graph.input, *result.graph.output, *result.graph.initializer):
+        value.name = names[value.name]
+    for i, node in enumerate(result.graph.node):
+        node.name = f"b{i}"
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    return result
+
+
+def test_equal_weights_are_paired_by_position():
+    same = floats(6, 6)
+    net = chain(same, floats(6, 6, seed=1), same, same)
+    found = pairs_of(net, other_names(net))
+    assert found == [(f"a{i}", f"b{i}") for i in range(4)]
+
+
+def test_a_weight_read_by_two_layers_is_paired_by_position():
+    net = chain(floats(6, 6), floats(6, 6, seed=1), floats(6, 6, seed=2))
+    net.graph.node[2].input[1] = "V0"
+    del net.graph.initializer[2]
+    renamed = other_names(chain(floats(6, 6), floats(6, 6, seed=1), floats(6, 6)))
+    assert pairs_of(net, renamed) == [("a0", "b0"), ("a1", "b1"), ("a2", "b2")]
+
+
+def test_equal_weights_are_paired_by_name_where_there_is_one():
+    same = floats(6, 6)
+    variant = chain(same, same, same)
+    for node, name in zip(variant.graph.node, ["a2", "a0", "a1"], strict=True):
+        node.name = name
+    for i, node in enumerate(variant.graph.node):
+        node.input[1] = variant.graph.initializer[i].name = f"other{i}"
+        node.output[0] = f"o{i}"
+        node.input[0] = f"o{i - 1}" if i else "x"
+    variant.graph.output[0].name = "o2"
+    found = pairs_of(chain(same, same, same), variant)
+    assert found == [("a0", "a0"), ("a1", "a1"), ("a2", "a2")]
+
+
+# --------------------------------------------------------------- what does not fit is said
+
+
+def test_a_model_trained_again_is_paired_by_name_and_says_that_values_differ():
+    found = evidence(chain(floats(6, 6), floats(6, 6, seed=1)), chain(floats(6, 6, seed=8),
+                     floats(6, 6, seed=9)))  # fmt: skip
+    assert found == dict.fromkeys(("a0", "a1"), "name only: values differ")
+
+
+def test_a_pair_by_order_is_called_a_guess():
+    net = chain(floats(6, 6), floats(6, 6, seed=1))
+    stranger = other_names(chain(floats(6, 6, seed=8), floats(6, 6, seed=9)))
+    made = pair_layers(load_model(net), load_model(stranger))
+    assert [(p.reference, p.variant) for p in made.pairs] == [("a0", "b0"), ("a1", "b1")]
+    assert {pair.evidence for pair in made.pairs} == {"order: a guess"}
+
+
+def head(classes: int) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("MatMul", ["x", "body"], ["h"], "body"),
+        helper.make_node("Gemm", ["h", "head"], ["y"], "head"),
+    ]
+    arrays = {"body": floats(6, 7), "head": floats(7, classes, seed=1)}
+    return make_model(nodes, arrays, inputs={"x": (5, 6)})
+
+
+def test_a_head_of_another_number_of_classes_stays_unpaired_on_both_sides():
+    made = pair_layers(load_model(head(3)), load_model(head(2)))
+    assert [pair.reference for pair in made.pairs] == ["body"]
+    assert (made.unpaired_reference, made.unpaired_variant) == (("head",), ("head",))
+
+
+def test_layers_that_the_variant_lost_are_listed():
+    arrays = [floats(6, 6, seed=i) for i in range(4)]
+    made = pair_layers(load_model(chain(*arrays)), load_model(chain(arrays[2], names="kept")))
+    assert [(p.reference, p.variant) for p in made.pairs] == [("a2", "kept")]
+    assert made.unpaired_reference == ("a0", "a1", "a3")
+    assert made.unpaired_variant == ()
+
+
+def test_layers_that_only_the_variant_has_are_listed():
+    arrays = [floats(6, 6, seed=i) for i in range(3)]
+    made = pair_layers(load_model(chain(arrays[1], names="one")), load_model(chain(*arrays)))
+    assert made.unpaired_variant == ("a0", "a2")
+
+
+def test_a_layer_whose_scale_cannot_be_read_stays_unpaired_and_hides_no_other():
+    nodes = [
+        dequantize_node(("q", "s")),
+        helper.make_node("MatMul", ["x", "w"], ["h"], "a0"),
+        helper.make_node("MatMul", ["h", "V1"], ["y"], "a1"),
+    ]
+    arrays = {"q": np.zeros((6, 6), np.int8), "s": np.ones(4, np.float32), "V1": floats(6, 6)}
+    broken = make_model(nodes, arrays, inputs={"x": (2, 6)})
+    sound = chain(floats(6, 6, seed=3), floats(6, 6))
+    made = pair_layers(load_model(sound), load_model(broken))
+    assert {p.reference: p.variant for p in made.pairs}["a1"] == "a1"
+    by_evidence = {p.reference: p.evidence for p in made.pairs}
+    assert by_evidence.get("a0", "name") == "name"
+
+
+def test_a_layer_without_a_weight_is_paired_by_name_alone(variants):
+    made = pair_layers(load_model(mlp()), load_model(mlp()))
+    relu = made.of_reference("relu")
+    assert (relu.variant, relu.evidence, relu.score) == ("relu", "name", None)
+
+
+def test_empty_names_are_no_names():
+    net = chain(floats(6, 6), floats(6, 6, seed=1), names="")
+    stranger = other_names(chain(floats(6, 6, seed=8), floats(6, 6, seed=9)))
+    for node in stranger.graph.node:
+        node.name = ""
+    assert set(evidence(net, stranger).values()) == {"order: a guess"}
+
+
+def test_a_model_without_weights_has_no_pairs_and_nothing_unpaired():
+    empty = make_model([helper.make_node("Neg", ["x"], ["y"], "neg")])
+    made = pair_layers(load_model(empty), load_model(chain(floats(6, 6))))
+    assert (made.pairs, made.unpaired_reference, made.unpaired_variant) == ((), (), ("a0",))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2, 4), (5, 0, 2, 4)], ids=str)
+def test_a_weight_of_no_elements_stops_no_pairing(shape):
+    nodes = [
+        helper.make_node("Conv", ["x", "E"], ["e"], "empty"),
+        helper.make_node("Conv", ["x", "W"], ["y"], "sound"),
+    ]
+    net = make_model(nodes, {"E": np.zeros(shape, np.float32), "W": floats(5, 3, 2, 4)})
+    assert ("sound", "sound") in pairs_of(net, net)
+
+
+# --------------------------------------------------------------- scores
+
+
+def mean_abs_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """By the definition, row by row; rows are output channels."""
+    cosines = [
+        abs(float(x @ y)) / (float(np.linalg.norm(x)) * float(np.linalg.norm(y)))
+        for x, y in zip(a.astype(np.float64), b.astype(np.float64), strict=True)
+        if x.any() and y.any()
+    ]
+    return float(np.mean(cosines))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_scores_are_the_mean_absolute_cosine_of_the_channels(variants, tool):
+    models = load_model(tower()), load_model(variants[tool])
+    layers = [{layer.name: layer for layer in list_layers(model)} for model in models]
+    checked = 0
+    for pair in pair_layers(*models).pairs:
+        sides = [layers[0][pair.reference], layers[1][pair.variant]]
+        if sides[0].weight is None:
+            continue
+        rows = [rows_by_operator(side) for side in sides]
+        assert pair.score == pytest.approx(mean_abs_cosine(*rows), abs=1e-6)
+        assert 0 <= pair.score <= 1 + 1e-9
+        checked += 1
+    assert checked == len(WEIGHTS)
+
+
+def rows_by_operator(layer: Any) -> np.ndarray:
+    """Return the weight with output channels first, by what the operator computes."""
+    values = layer.weight.values
+    if layer.op_type in ("MatMul", "MatMulInteger", "QLinearMatMul"):
+        return values.T
+    if layer.op_type in ("Gemm", "QGemm"):
+        return values if layer.attributes.get("transB", 0) else values.T
+    return values.reshape(len(values), -1)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["retrained half", "stranger"])
+def test_scores_of_weights_that_differ_are_the_mean_absolute_cosine_too(same):
+    a = floats(6, 6)
+    b = np.concatenate([a[:, :4], floats(6, 2, seed=9)], axis=1) if same else floats(6, 6, seed=9)
+    (pair,) = pair_layers(load_model(chain(a)), load_model(chain(b))).pairs
+    assert pair.score == pytest.approx(mean_abs_cosine(a.T, b.T), abs=1e-9)
+
+
+def test_channels_that_are_zero_do_not_lower_the_score():
+    a = floats(6, 6)
+    b = a.copy()
+    b[:, 2] = 0
+    (pair,) = pair_layers(load_model(chain(a)), load_model(chain(b))).pairs
+    assert pair.score == pytest.approx(1)
+
+
+def test_layers_of_all_zero_weights_have_a_score_of_0_and_are_paired_by_name():
+    net = chain(np.zeros((6, 6), np.float32))
+    (pair,) = pair_layers(load_model(net), load_model(net)).pairs
+    assert (pair.score, pair.evidence) == (0, "name only: values differ")
+
+
+def test_nan_in_a_weight_leaves_a_score_between_0_and_1():
+    broken = floats(6, 6)
+    broken[2, 3], broken[0, 1] = np.nan, np.inf
+    (pair,) = pair_layers(load_model(chain(floats(6, 6))), load_model(chain(broken))).pairs
+    assert 0.5 < pair.score <= 1
+
+
+def test_the_evidence_is_worded_as_the_record_says():
+    net = chain(*(floats(6, 6, seed=i) for i in range(3)))
+    variant = other_names(chain(floats(6, 6), floats(6, 6, seed=8), floats(6, 6, seed=9)))
+    variant.graph.node[1].name = "a1"
+    found = list(evidence(net, variant).values())
+    found += evidence(net, net).values()
+    found += [p.evidence for p in pair_layers(load_model(mlp()), load_model(mlp())).pairs]
+    worded = {"name and values", "values", "name only: values differ", "order: a guess", "name"}
+    assert set(found) == worded
+    assert all(f"``{word}``" in " ".join(pairing.LayerPair.__doc__.split()) for word in worded)
+
+
+def test_pairs_come_in_the_order_of_the_float_model(variants):
+    models = load_model(tower()), load_model(scrambled(variants["QDQ per channel"], seed=3)[0])
+    order = [layer.name for layer in list_layers(models[0])]
+    found = [pair.reference for pair in pair_layers(*models).pairs]
+    assert found == sorted(found, key=order.index)
+
+
+def test_each_layer_is_in_one_pair_at_most(variants):
+    for variant in variants.values():
+        made = pair_layers(load_model(tower()), load_model(variant))
+        for side in ("reference", "variant"):
+            names = [getattr(pair, side) for pair in made.pairs]
+            assert len(names) == len(set(names))
+
+
+def test_who_waits_hears_of_every_weight():
+    net = chain(*(floats(6, 6, seed=i) for i in range(3)))
+    told = []
+    pair_layers(load_model(net), load_model(net), told.append)
+    assert told == ["a0", "a1", "a2"] * 2
+
+
+# --------------------------------------------------------------- cost
+
+
+def test_pairing_costs_far_less_than_every_cosine_of_every_two_weights():
+    arrays = [floats(384, 384, seed=i) for i in range(40)]
+    nodes = [
+        helper.make_node("MatMul", [f"h{i}" if i else "x", f"V{i}"], [f"h{i + 1}"])
+        for i in range(len(arrays))
+    ]
+    tensors = {f"V{i}": array for i, array in enumerate(arrays)}
+    net = make_model(nodes, tensors, inputs={"x": (2, 384)}, outputs=["h40"])
+    models = load_model(net), load_model(other_names(net))
+    for model in models:
+        list_layers(model)
+    start = time.process_time()
+    made = pair_layers(*models)
+    pairing_time = time.process_time() - start
+    start = time.process_time()
+    best = [int(np.argmax([mean_abs_cosine_fast(a, b) for b in arrays])) for a in arrays]
+    all_pairs_time = time.process_time() - start
+    assert best == list(range(40))
+    assert len(made.pairs) == 40
+    assert pairing_time < all_pairs_time / 2
+
+
+def mean_abs_cosine_fast(a: np.ndarray, b: np.ndarray) -> float:
+    dot = np.einsum("kc,kc->c", a, b)
+    return float(np.mean(np.abs(dot) / np.linalg.norm(a, axis=0) / np.linalg.norm(b, axis=0)))
+
+
+def test_what_is_compared_does_not_grow_with_the_weight():
+    sizes = []
+    for width in (700, 1400):
+        (layer,) = list_layers(load_model(wide(width)))
+        sizes.append(pairing.sample_weight(layer.weight, layer).shape)
+    assert sizes[0] == sizes[1]
+    assert np.prod(sizes[0]) < 700 * 700 / 10
+
+
+def wide(width: int) -> onnx.ModelProto:
+    node = helper.make_node("MatMul", ["x", "V"], ["y"], "a")
+    return make_model([node], {"V": floats(width, width + 1)}, inputs={"x": (2, width)})
