@@ -22,6 +22,7 @@ DIAGRAM = """
     quantization names wire sharing
     records model_file
     constants folding
+    rows
     sums
     metrics requantize
     decoders activations

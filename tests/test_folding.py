@@ -157,6 +157,7 @@ def test_epsilon_is_1e_5_where_the_file_leaves_it_out():
     held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
     variant = make_model([helper.make_node("Conv", ["x", "W"], ["y"], "conv")], {"W": held})
     pair = pair_of(make_model(nodes, arrays), variant, "conv")
+    assert pair.folding == "batch-norm folded"  # no rescaling that would mend a wrong factor
     np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-6)
 
 
@@ -182,12 +183,49 @@ def test_the_error_of_a_layer_before_a_kept_batch_norm_is_that_of_rounding(tmp_p
     assert rows["conv1"]["INT8"].metrics["max_error_steps"] < 0.5001
 
 
-def test_a_batch_norm_that_is_not_the_only_reader_was_not_folded(folded):
-    reference = normed()
-    reference.graph.node.append(helper.make_node("Relu", ["c1"], ["other"], "second"))
-    reference.graph.output.append(onnx.ValueInfoProto(name="other"))
-    pair = pair_of(reference, reference, "conv1")
+def alike(*kept: bool, named: bool) -> onnx.ModelProto:
+    """Return three Conv of one shape, each with its batch-norm kept or folded into it."""
+    nodes, arrays, last = [], {}, "x"
+    for i, keep in enumerate(kept):
+        norm = norm_arrays(4, f"bn{i}", seed=i)
+        weight = floats(4, 4, 2, 3, seed=i)
+        conv, after = (f"conv{i}", f"bn{i}") if named else (f"a{i}", f"b{i}")
+        if keep:
+            nodes.append(helper.make_node("Conv", [last, f"W{i}"], [f"c{i}"], conv))
+            nodes.append(norm_node(f"c{i}", f"n{i}", f"bn{i}", epsilon=EPSILON))
+            nodes[-1].name, last = after, f"n{i}"
+            arrays |= norm
+        else:
+            factor = factor_of(norm, f"bn{i}")[:, None, None, None]
+            weight = (weight * factor).astype(np.float32)
+            nodes.append(helper.make_node("Conv", [last, f"W{i}"], [f"c{i}"], conv))
+            last = f"c{i}"
+        arrays[f"W{i}"] = weight
+    return make_model(nodes, arrays, inputs={"x": (1, 4, 9, 8)}, outputs=[last])
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["names kept", "nodes renamed"])
+def test_of_several_batch_norms_those_that_were_folded_are_named(named):
+    reference, variant = alike(True, True, True, named=True), alike(False, True, False, named=named)
+    made = pair_layers(load_model(reference), load_model(variant))
+    assert made.folded == ("bn0", "bn2")
+    found = {pair.reference: pair.folding for pair in made.pairs}
+    folded = "batch-norm folded"
+    assert found == {"conv0": folded, "conv1": "", "bn1": "", "conv2": folded}
+    assert made.unpaired_reference == made.unpaired_variant == ()
+
+
+def test_a_batch_norm_that_is_not_the_only_reader_cannot_have_been_folded():
+    arrays = {"W1": floats(5, 3, 2, 4), **norm_arrays(5, "bn")}
+    nodes = [
+        helper.make_node("Conv", ["x", "W1"], ["c"], "conv"),
+        norm_node("c", "n", "bn", epsilon=EPSILON),
+        helper.make_node("Add", ["n", "c"], ["y"], "add"),
+    ]
+    made = pair_layers(load_model(make_model(nodes, arrays)), load_model(float_conv(arrays["W1"])))
+    pair = made.of_reference("conv")
     assert (pair.folding, pair.reference_factor) == ("", None)
+    assert (made.folded, made.unpaired_reference) == ((), ("bn",))
 
 
 # --------------------------------------------------------------- channels rescaled
@@ -438,4 +476,5 @@ def test_float16_batch_norms_are_folded_in_float64():
     factor = factor_of(arrays, "bn")
     held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
     pair = pair_of(make_model(nodes, arrays), float_conv(held), "conv")
+    assert pair.folding == "batch-norm folded"
     np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-9)

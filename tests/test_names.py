@@ -42,7 +42,7 @@ WRITTEN = {
         "fc1_Q8": "fc1",
     },
     "MatMulBnb4": {"fc1_Bnb4": "fc1", "W_Bnb4": "W"},
-    "NNCF": {"q_output_W_1": "W", "dq_output_W_1": "W", "q_output_layer.0.weight_12": "layer.0.weight"},
+    "NNCF": {"q_output_W_1": "W", "dq_output_W_1": "W", "q_output_fc.0.weight_12": "fc.0.weight"},
     "AIMET": {"W_q": "W", "W_qdq": "W", "QcQuantizeOp_W_q": "W", "h_updated": "h"},
     "ModelOpt": {"W_i4": "W"},
     "Neural Compressor": {"W_quantized": "W", "W_dequantized": "W"},

@@ -119,6 +119,28 @@ def test_names_and_values_are_the_evidence_where_both_agree(variants, tool):
     assert made.unpaired_reference == made.unpaired_variant == ()
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_weights_in_a_file_beside_the_model_are_paired_as_those_in_memory(variants, tool, tmp_path):
+    models, paths = (tower(), variants[tool]), (tmp_path / "a.onnx", tmp_path / "b.onnx")
+    for model, path in zip(models, paths, strict=True):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        onnx.save(copy, path, save_as_external_data=True, location=f"{path.stem}.data",
+                  size_threshold=0)  # fmt: skip
+    found = pair_layers(*map(load_model, paths)).pairs
+    wanted = pair_layers(*map(load_model, models)).pairs
+    facts = [[(p.reference, p.variant, p.evidence, p.score) for p in pairs]
+             for pairs in (found, wanted)]  # fmt: skip
+    assert facts[0] == facts[1]
+
+
+@pytest.mark.parametrize("second", TOOLS)
+@pytest.mark.parametrize("first", TOOLS)
+def test_two_quantized_variants_are_paired_with_each_other(variants, first, second):
+    found = partners(variants[first], variants[second])
+    assert found == {spelled_by(first, w): spelled_by(second, w) for w in WEIGHTS}
+
+
 # --------------------------------------------------------------- nothing but values
 
 
@@ -313,7 +335,7 @@ def test_layers_that_only_the_variant_has_are_listed():
     assert made.unpaired_variant == ("a0", "a2")
 
 
-def test_a_layer_whose_scale_cannot_be_read_stays_unpaired_and_hides_no_other():
+def test_a_layer_whose_scale_does_not_fit_is_paired_by_name_and_hides_no_other():
     nodes = [
         dequantize_node(("q", "s")),
         helper.make_node("MatMul", ["x", "w"], ["h"], "a0"),
@@ -321,11 +343,34 @@ def test_a_layer_whose_scale_cannot_be_read_stays_unpaired_and_hides_no_other():
     ]
     arrays = {"q": np.zeros((6, 6), np.int8), "s": np.ones(4, np.float32), "V1": floats(6, 6)}
     broken = make_model(nodes, arrays, inputs={"x": (2, 6)})
-    sound = chain(floats(6, 6, seed=3), floats(6, 6))
-    made = pair_layers(load_model(sound), load_model(broken))
-    assert {p.reference: p.variant for p in made.pairs}["a1"] == "a1"
-    by_evidence = {p.reference: p.evidence for p in made.pairs}
-    assert by_evidence.get("a0", "name") == "name"
+    found = evidence(chain(floats(6, 6, seed=3), floats(6, 6)), broken)
+    assert found == {"a0": "name", "a1": "name and values"}
+
+
+def test_a_layer_whose_bytes_are_missing_and_whose_name_is_lost_is_listed_on_both_sides(tmp_path):
+    net, missing = chain(floats(6, 6)), other_names(chain(floats(6, 6)))
+    tensor = missing.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="absent.data")
+    (tmp_path / "m.onnx").write_bytes(missing.SerializeToString())
+    made = pair_layers(load_model(net), load_model(tmp_path / "m.onnx"))
+    assert made.pairs == ()
+    assert (made.unpaired_reference, made.unpaired_variant) == (("a0",), ("b0",))
+
+
+def test_a_layer_whose_bytes_are_missing_is_paired_by_name_and_hides_no_other(tmp_path):
+    net = chain(floats(6, 6), floats(6, 6, seed=1))
+    missing = chain(floats(6, 6), floats(6, 6, seed=1))
+    tensor = missing.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="absent.data")
+    (tmp_path / "m.onnx").write_bytes(missing.SerializeToString())
+    made = pair_layers(load_model(net), load_model(tmp_path / "m.onnx"))
+    found = {pair.reference: (pair.variant, pair.evidence) for pair in made.pairs}
+    assert found == {"a0": ("a0", "name"), "a1": ("a1", "name and values")}
+    assert made.of_reference("a0").score is None
 
 
 def test_a_layer_without_a_weight_is_paired_by_name_alone(variants):
@@ -405,6 +450,26 @@ def test_scores_of_weights_that_differ_are_the_mean_absolute_cosine_too(same):
     assert pair.score == pytest.approx(mean_abs_cosine(a.T, b.T), abs=1e-9)
 
 
+def test_one_output_channel_is_scored_by_correlation():
+    """Weights that are all positive are alike by cosine, whoever they are."""
+    a, b = (floats(40, 1, seed=seed) + 5 for seed in (0, 1))
+    nodes = [helper.make_node("MatMul", ["x", "V"], ["y"], "a")]
+    models = [load_model(make_model(nodes, {"V": v}, inputs={"x": (2, 40)})) for v in (a, b)]
+    (pair,) = pair_layers(*models).pairs
+    assert mean_abs_cosine(a.T, b.T) > 0.9
+    assert pair.score == pytest.approx(abs(np.corrcoef(a.T, b.T)[0, 1]), abs=1e-6)
+    assert pair.evidence == "name only: values differ"
+
+
+def test_a_depthwise_layer_of_one_weight_a_channel_is_scored_by_correlation():
+    a, b = floats(9, 1, 1, 1), floats(9, 1, 1, 1) + 0.3 * floats(9, 1, 1, 1, seed=1)
+    nodes = [helper.make_node("Conv", ["x", "V"], ["y"], "a", group=9)]
+    models = [load_model(make_model(nodes, {"V": v}, inputs={"x": (1, 9, 4, 3)})) for v in (a, b)]
+    (pair,) = pair_layers(*models).pairs
+    wanted = abs(np.corrcoef(a.reshape(1, -1), b.reshape(1, -1))[0, 1])
+    assert pair.score == pytest.approx(wanted, abs=1e-6)
+
+
 def test_channels_that_are_zero_do_not_lower_the_score():
     a = floats(6, 6)
     b = a.copy()
@@ -464,13 +529,14 @@ def test_who_waits_hears_of_every_weight():
 
 
 def test_pairing_costs_far_less_than_every_cosine_of_every_two_weights():
-    arrays = [floats(384, 384, seed=i) for i in range(40)]
+    count, width = 32, 768
+    arrays = [floats(width, width, seed=i) for i in range(count)]
     nodes = [
         helper.make_node("MatMul", [f"h{i}" if i else "x", f"V{i}"], [f"h{i + 1}"])
         for i in range(len(arrays))
     ]
     tensors = {f"V{i}": array for i, array in enumerate(arrays)}
-    net = make_model(nodes, tensors, inputs={"x": (2, 384)}, outputs=["h40"])
+    net = make_model(nodes, tensors, inputs={"x": (2, width)}, outputs=[f"h{count}"])
     models = load_model(net), load_model(other_names(net))
     for model in models:
         list_layers(model)
@@ -480,8 +546,8 @@ def test_pairing_costs_far_less_than_every_cosine_of_every_two_weights():
     start = time.process_time()
     best = [int(np.argmax([mean_abs_cosine_fast(a, b) for b in arrays])) for a in arrays]
     all_pairs_time = time.process_time() - start
-    assert best == list(range(40))
-    assert len(made.pairs) == 40
+    assert best == list(range(count))
+    assert len(made.pairs) == count
     assert pairing_time < all_pairs_time / 2
 
 

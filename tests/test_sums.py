@@ -7,6 +7,7 @@ scale and zero-point itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -101,11 +102,19 @@ class Case:
     x: np.ndarray
     values: np.ndarray
 
-    def summed(self, **options: Any) -> WeightSums:
+    def summed(self, folder: Path | None = None, *, outside: bool = True, **options: Any) -> Any:
+        """Sum it in memory, or from files: the weights beside the model, or inside it."""
+        models: list[Any] = [self.variant, self.reference]
+        if folder is not None:
+            paths = [folder / "variant.onnx", folder / "reference.onnx"]
+            for path, model in zip(paths, models, strict=True):
+                copy = onnx.ModelProto()
+                copy.CopyFrom(model)
+                external = {"save_as_external_data": True, "size_threshold": 0} if outside else {}
+                onnx.save(copy, path, **external)
+            models = paths
         ((weight, layer), (exact, original)) = (
-            (layer.weight, layer)
-            for model in (self.variant, self.reference)
-            for layer in list_layers(load_model(model))
+            (layer.weight, layer) for model in models for layer in list_layers(load_model(model))
         )
         return sum_weight(weight, layer, exact, original, **options)
 
@@ -202,7 +211,8 @@ def test_what_the_oracle_calls_values_is_what_the_weight_holds(operator):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_scale_along_the_input_channels_is_summed_too(operator):
-    case = make_case(OPERATORS[operator], granularity="per channel", axis=1 - OPERATORS[operator].axis)  # fmt: skip
+    inputs = 1 - OPERATORS[operator].axis
+    case = make_case(OPERATORS[operator], granularity="per channel", axis=inputs)
     found = case.summed()
     for name, value in expected(case).items():
         np.testing.assert_allclose(getattr(found, name), value, rtol=2e-6, atol=1e-9, err_msg=name)
@@ -222,11 +232,7 @@ def test_the_oracle_of_these_tests_sees_some_of_everything(operator):
 def same_sums(one: WeightSums, other: WeightSums) -> None:
     for field in fields(WeightSums):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        if (
-            a is None
-            or field.name in ("fan_in", "not_finite", "dead", "code_counts")
-            or field.name in ("low", "high", "float_low", "float_high", "e_max")
-        ):
+        if a is None or not field.name.endswith(("_square", "searched", "step_max")):
             np.testing.assert_array_equal(a, b, err_msg=field.name)
         elif field.name in ("step_square", "step_max"):  # divided in float32 or in float64
             np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=field.name)
@@ -242,6 +248,49 @@ def test_the_size_of_a_chunk_changes_no_sum(operator, granularity, chunk, monkey
     whole = case.summed()
     monkeypatch.setattr(sums, "CHUNK_ELEMENTS", chunk)
     same_sums(case.summed(), whole)
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["beside the model", "inside it"])
+@pytest.mark.parametrize("elements", [(4, 3), (20, 7), (10**6, 10**6)], ids=str)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_weight_in_a_file_has_the_sums_it_has_in_memory(
+    operator, granularity, elements, outside, tmp_path, monkeypatch
+):
+    """Whatever is read at a time (where reading goes piece by piece), and summed at a time."""
+    case = make_case(OPERATORS[operator], granularity=granularity)
+    whole = case.summed()
+    monkeypatch.setattr(sums, "READ_ELEMENTS", elements[0], raising=False)
+    monkeypatch.setattr(sums, "CHUNK_ELEMENTS", elements[1])
+    same_sums(case.summed(tmp_path, outside=outside), whole)
+
+
+@pytest.mark.parametrize("data_type", DATA_TYPES)
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm transB"])
+def test_codes_of_every_type_are_read_from_a_file_piece_by_piece(
+    operator, data_type, tmp_path, monkeypatch
+):
+    case = make_case(OPERATORS[operator], data_type, "per block")
+    monkeypatch.setattr(sums, "READ_ELEMENTS", 20, raising=False)
+    found = case.summed(tmp_path)
+    for name, value in expected(case).items():
+        np.testing.assert_allclose(
+            getattr(found, name), value, rtol=2e-6, atol=1e-9, err_msg=name, equal_nan=True
+        )
+    if not data_type.startswith("float"):
+        np.testing.assert_array_equal(found.code_counts, counted(case.codes))
+
+
+def test_matmul_in_a_file_is_compared_with_gemm_in_a_file_channel_by_channel(tmp_path, monkeypatch):
+    """One has its channels first, the other last: the order of reading cannot be that of both."""
+    monkeypatch.setattr(sums, "READ_ELEMENTS", 20, raising=False)
+    case = make_case(OPERATORS["MatMul"])
+    case.reference = make_model(
+        [OPERATORS["Gemm transB"].node("w")], {"w": case.x.T.copy()}, inputs={"x": CONV_INPUT}
+    )
+    found = case.summed(tmp_path)
+    np.testing.assert_allclose(found.e_square, expected(case)["e_square"], rtol=2e-6)
+    np.testing.assert_array_equal(found.float_high, case.x.max(axis=0))
 
 
 @pytest.mark.parametrize("shape", [(3, 70001), (70001, 3), (300, 301)], ids=str)
@@ -515,6 +564,103 @@ def test_a_weight_in_four_bits_of_matmulnbits_is_summed_like_its_values():
     np.testing.assert_allclose(found.step_square, ((e / full_scale) ** 2).sum(axis=1), rtol=2e-6)
     assert found.code_counts.sum() == rows * columns
     assert found.code_counts.size == 16
+
+
+def test_a_codebook_reaches_from_its_lowest_to_its_highest_level():
+    """MatMulBnb4 in NF4: sixteen levels from -1 to 1, one largest absolute value for each block."""
+    rows, columns, block = 5, 48, 16
+    packed = np.random.default_rng(1).integers(0, 256, rows * columns // 2).astype(np.uint8)
+    arrays = {"b": packed, "m": scales(rows * columns // block)}
+    node = helper.make_node(
+        "MatMulBnb4", ["x", *arrays], ["y"], "layer", domain=MICROSOFT, N=rows, K=columns,
+        block_size=block, quant_type=1,
+    )  # fmt: skip
+    variant = make_model([node], arrays, inputs={"x": (2, columns)}, domains=[MICROSOFT])
+    x = floats(columns, rows) * np.float32(0.1)
+    reference = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": (2, columns)})
+    (layer,), (original,) = (list_layers(load_model(m)) for m in (variant, reference))
+    found = sum_weight(layer.weight, layer, original.weight, original)
+    e = x.T.astype(np.float64) - layer.weight.values
+    widest = np.repeat(arrays["m"], block).reshape(rows, columns)
+    beyond = np.abs(x.T) > widest
+    assert 0 < beyond.sum() < beyond.size
+    np.testing.assert_allclose(found.e_square, (e**2).sum(axis=1), rtol=2e-6)
+    np.testing.assert_allclose(
+        found.outside_square, np.where(beyond, e**2, 0).sum(axis=1), rtol=2e-6
+    )
+    nibbles = np.stack([packed >> 4, packed & 15])
+    np.testing.assert_array_equal(found.code_counts, np.bincount(nibbles.reshape(-1)))
+    assert found.searched is None
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_codes_that_are_transposed_after_they_are_dequantized_keep_their_scales(granularity):
+    """Stored as (height, width, in, out), seen by Conv as (out, in, height, width)."""
+    stored, axis = (2, 4, 6, 5), 3 if granularity == "per channel" else 2
+    wanted = shape_of_scale(stored, granularity, axis)
+    q, s, z = codes("int8", *stored), np.asarray(scales(*wanted)), codes("int8", *wanted, seed=3)
+    attributes = {"axis": axis} if wanted else {}
+    if granularity == "per block":
+        attributes["block_size"] = BLOCK
+    nodes = [
+        dequantize_node(output="d", **attributes),
+        helper.make_node("Transpose", ["d"], ["w"], perm=[3, 2, 0, 1]),
+        OPERATORS["Conv"].node("w"),
+    ]
+    x = floats(5, 6, 2, 4)
+    models = (
+        make_model(nodes, {"q": q, "s": s, "z": np.asarray(z)}),
+        make_model([OPERATORS["Conv"].node("w")], {"w": x}),
+    )
+    (layer,), (original,) = (list_layers(load_model(m)) for m in models)
+    found = sum_weight(layer.weight, layer, original.weight, original)
+    full_s, full_z = (spread(np.asarray(a), stored, axis) for a in (s, z))
+    v, step = (
+        np.transpose(a, (3, 2, 0, 1)).reshape(5, -1)
+        for a in ((q.astype(np.float64) - full_z) * full_s, full_s)
+    )
+    e = x.reshape(5, -1) - v
+    np.testing.assert_allclose(found.low, v.min(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(found.e_square, (e**2).sum(axis=1), rtol=2e-6)
+    np.testing.assert_allclose(found.step_max, np.abs(e / step).max(axis=1), rtol=2e-6)
+    np.testing.assert_array_equal(found.code_counts, counted(q))
+
+
+def test_codes_in_blocks_that_are_reshaped_after_they_are_dequantized_keep_their_scales():
+    """Two dimensions in the file, four for the layer; the last block is short."""
+    q, s = codes("uint8", 5, 18), scales(5, 5)
+    nodes = [
+        dequantize_node(("q", "s"), "d", axis=1, block_size=BLOCK),
+        helper.make_node("Reshape", ["d", "shape"], ["w"]),
+        OPERATORS["Conv"].node("w"),
+    ]
+    model = make_model(nodes, {"q": q, "s": s, "shape": np.int64([5, 3, 2, 3])})
+    (layer,) = list_layers(load_model(model))
+    found = sum_weight(layer.weight, layer)
+    v = q * spread(s, q.shape, 1).astype(np.float64)
+    np.testing.assert_allclose(found.high, v.max(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rails", ["inside", "beyond"])
+def test_limits_narrower_than_the_data_type_are_where_outside_begins(rails):
+    """A Quant of three bits, narrow: -3..3, whatever the type that holds it."""
+    s, x = np.float32(0.25), floats(13, 6) * np.float32(0.2 if rails == "inside" else 2)
+    x = np.clip(x, -0.75, 0.75) if rails == "inside" else x
+    arrays = {"v": x, "s": s, "z": np.float32(0), "bits": np.float32(3)}
+    quant = helper.make_node(
+        "Quant", list(arrays), ["w"], domain="qonnx.custom_op.general", signed=1, narrow=1,
+        rounding_mode="ROUND",
+    )  # fmt: skip
+    nodes = [quant, OPERATORS["MatMul"].node("w")]
+    model = make_model(nodes, arrays, inputs={"x": CONV_INPUT}, domains=["qonnx.custom_op.general"])
+    reference = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": CONV_INPUT})
+    (layer,), (original,) = (list_layers(load_model(m)) for m in (model, reference))
+    found = sum_weight(layer.weight, layer, original.weight, original)
+    v = np.clip(np.rint(x / s), -3, 3) * s
+    np.testing.assert_allclose(found.low, v.min(axis=0))
+    beyond = np.where(np.abs(x) > 0.75, (x.astype(np.float64) - v) ** 2, 0).sum(axis=0)
+    np.testing.assert_allclose(found.outside_square, beyond, rtol=2e-6)
+    assert bool(beyond.any()) == (rails == "beyond")
 
 
 def test_values_rounded_by_a_cast_are_summed_as_the_layer_gets_them():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import onnx_ir as ir
@@ -312,11 +312,18 @@ def unpack_rows(blob: np.ndarray, *, bits: int, shape: tuple[int, ...]) -> np.nd
     Each row of the last axis of ``shape`` starts on a byte; what pads it at its end is cut.
     """
     packed = np.ascontiguousarray(blob).view(np.uint8).reshape(*shape[:-1], -1)
-    if bits == 8:
+    if bits not in (2, 4):
         return packed[..., : shape[-1]]
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    codes = (packed[..., None] >> shifts) & np.uint8(2**bits - 1)
+    codes = _codes_of_byte(bits)[packed].view(np.uint8)
     return codes.reshape(*packed.shape[:-1], -1)[..., : shape[-1]]
+
+
+@cache
+def _codes_of_byte(bits: int) -> np.ndarray:
+    """Return, for each of the 256 bytes, its codes as the bytes of one number, low bits first."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    table = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & np.uint8(2**bits - 1)
+    return np.ascontiguousarray(table).view(f"<u{8 // bits}").reshape(256)
 
 
 def _blocked(

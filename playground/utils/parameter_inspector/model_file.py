@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import google.protobuf.message
@@ -133,45 +134,81 @@ class FileSource:
             UnavailableError: the file is missing, outside the model's folder, not a regular file,
                 or too short for the shape.
         """
+        with self.open() as tensor:
+            packed = np.empty(tensor.byte_count, np.uint8)
+            tensor.read_into(packed, 0)
+        if tensor.dtype.bitwidth < 8:
+            unpacked = ir.PackedTensor(packed, tensor.dtype, shape=ir.Shape(self.shape)).numpy()
+            return _read_only(unpacked)
+        return _read_only(packed.view(tensor.array_dtype).reshape(self.shape))
+
+    def open(self) -> OpenTensor:
+        """Return the tensor opened and checked, to be read in parts. Raises as `read` does."""
         dtype = ir.DataType[_ONNX_NAMES.get(self.data_type, self.data_type.upper())]
         wanted = _byte_count(self.name, self.shape, dtype)
         if self.length is not None:
             _check_length(self.name, self.shape, dtype, self.length)
         if self.folder is not None:
             _check_inside(self.name, self.path, self.folder, self.location)
-        packed = self._read_bytes(wanted)
-        if dtype.bitwidth < 8:
-            return _read_only(ir.PackedTensor(packed, dtype, shape=ir.Shape(self.shape)).numpy())
-        return _read_only(packed.view(dtype.numpy().newbyteorder("<")).reshape(self.shape))
-
-    def _read_bytes(self, wanted: int) -> np.ndarray:
         try:
-            with self.path.open("rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                if self.offset < 0 or self.offset + wanted > size:
-                    raise UnavailableError(
-                        f"tensor {self.name!r} ends at byte {self.offset + wanted:,} of "
-                        f"{self._place}, which has {size:,}"
-                    )
-                file.seek(self.offset)
-                array = np.empty(wanted, np.uint8)
-                filled = 0
-                while filled < wanted:
-                    count = file.readinto(array[filled:].data)
-                    if not count:
-                        raise UnavailableError(
-                            f"tensor {self.name!r}: {self._place} became shorter while it was read"
-                        )
-                    filled += count
-                return array
+            file = self.path.open("rb", buffering=0)
         except OSError as error:
             raise UnavailableError(
-                f"tensor {self.name!r}: {self._place} cannot be read: {error.strerror or error}"
+                f"tensor {self.name!r}: {self.place} cannot be read: {error.strerror or error}"
             ) from error
+        size = os.fstat(file.fileno()).st_size
+        if self.offset < 0 or self.offset + wanted > size:
+            file.close()
+            raise UnavailableError(
+                f"tensor {self.name!r} ends at byte {self.offset + wanted:,} of "
+                f"{self.place}, which has {size:,}"
+            )
+        return OpenTensor(self, file, dtype, wanted)
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
         return "the model file" if self.folder is None else f"its external file {self.location!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTensor:
+    """The bytes of a `FileSource`, open for reading in parts."""
+
+    source: FileSource
+    file: FileIO
+    dtype: ir.DataType
+    byte_count: int
+
+    @property
+    def array_dtype(self) -> np.dtype:
+        return self.dtype.numpy().newbyteorder("<")
+
+    def read_into(self, array: np.ndarray, start: int) -> None:
+        """Fill a C-contiguous array with the bytes from ``start`` of the tensor on."""
+        buffer = array.reshape(-1).view(np.uint8).data
+        filled = 0
+        while filled < len(buffer):
+            try:
+                count = os.preadv(
+                    self.file.fileno(), [buffer[filled:]], self.source.offset + start + filled
+                )
+            except OSError as error:
+                raise UnavailableError(
+                    f"tensor {self.source.name!r}: {self.source.place} cannot be read: "
+                    f"{error.strerror or error}"
+                ) from error
+            if not count:
+                raise UnavailableError(
+                    f"tensor {self.source.name!r}: {self.source.place} became shorter while it "
+                    "was read"
+                )
+            filled += count
+
+    def __enter__(self) -> OpenTensor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
 
 def source_of(tensor: ir.TensorProtocol, alias: str, model_path: Path | None) -> Source:

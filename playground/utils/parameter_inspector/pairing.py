@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .folding import channels_first, fold_pairs, readers_of, spread_out
+from .folding import fold_pairs, readers_of
 from .layers import list_layers
 from .model_file import Model
 from .names import base_name
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, Pairing, WeightTensor
+from .rows import sample_values
 
 # Right pairs score 0.84 and more (the worst: int4 per tensor), wrong ones below 0.36.
 SURE_SCORE = 0.5
@@ -54,7 +55,6 @@ class _Candidate:
     key: tuple[str, tuple[int, ...]]
     names: tuple[frozenset[str], frozenset[str], frozenset[str]]
     sample: np.ndarray
-    sketch: np.ndarray
 
 
 def pair_layers(
@@ -113,7 +113,7 @@ def _candidates(
             progress(layer.name)
         names = _bases([layer.node_name]), _bases(aliases[layer.name]), _bases([layer.weight.name])
         key = _family(layer), _canonical_shape(layer)
-        found.append(_Candidate(layer, key, names, sample, unit_rows(sample)))
+        found.append(_Candidate(layer, key, names, sample))
     return found
 
 
@@ -150,21 +150,20 @@ def _canonical_shape(layer: Layer) -> tuple[int, ...]:
 
 
 def sample_weight(weight: WeightTensor, layer: Layer) -> np.ndarray:
-    """Return up to 64 channels and 512 columns of a weight, float64; one row where fan-in is 1."""
-    rows = channels_first(weight.values, weight, layer)
-    if rows.shape[1] == 1:
-        rows = rows.reshape(1, -1)
-    columns = spread_out(rows.shape[1], SKETCH_COLUMNS)
-    sample = rows[spread_out(rows.shape[0], SKETCH_CHANNELS)][:, columns].astype(np.float64)
+    """Return up to 64 channels and 512 columns of a weight, float32; one row where fan-in is 1."""
+    sample = sample_values(weight, layer, SKETCH_CHANNELS, SKETCH_COLUMNS)
+    if sample.shape[1] == 1:
+        sample = sample_values(weight, layer, SKETCH_COLUMNS, 1).reshape(1, -1)
     return np.nan_to_num(sample, posinf=0.0, neginf=0.0)
 
 
 def unit_rows(sample: np.ndarray) -> np.ndarray:
-    """Return the rows scaled to length 1, zero rows left alone; a single row is centred first."""
+    """Return the rows scaled to length 1, float64; zero rows are left, a single row is centred."""
+    sample = sample.astype(np.float64)
     if sample.shape[0] == 1 and sample.size and np.ptp(sample) > 0:
         sample = sample - sample.mean()
     norms = np.linalg.norm(sample, axis=1, keepdims=True)
-    return np.divide(sample, norms, out=np.zeros_like(sample), where=norms > 0)
+    return np.divide(sample, norms, out=np.zeros(sample.shape), where=norms > 0)
 
 
 # ------------------------------------------------- who goes with whom
@@ -212,7 +211,7 @@ def _pair_group(ours: list[_Candidate], theirs: list[_Candidate]) -> Iterator[La
 
 def _scores(ours: list[_Candidate], theirs: list[_Candidate]) -> np.ndarray:
     """Return the mean abs(cosine) over the channels that are not all zero, of every two layers."""
-    left, right = np.stack([c.sketch for c in ours]), np.stack([c.sketch for c in theirs])
+    left, right = (np.stack([unit_rows(c.sample) for c in side]) for side in (ours, theirs))
     cosines = np.abs(np.einsum("irk,jrk->ijr", left, right))
     left_alive, right_alive = (
         np.abs(left).max(axis=2, initial=0) > 0,

@@ -163,20 +163,28 @@ class Quantization:
         rounding to the value type.
         """
         scale = self.spread(self.scale.astype(np.float32), codes.shape)
-        if self.levels is not None:
-            return np.asarray(self.levels, np.float32)[codes] * scale
-        values = self._steps(codes)
         with np.errstate(all="ignore"):
-            values *= scale
-            return self.round_values(values)
+            steps = self.steps(codes, self.spread(self.zero_point, codes.shape))
+            steps *= scale
+            return self.round_values(steps)
 
-    def _steps(self, codes: np.ndarray) -> np.ndarray:
-        """Return ``codes - zero_point`` as float32 that the caller may overwrite."""
-        zero_point = self.spread(self.zero_point, codes.shape)
+    def steps(self, codes: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+        """Return ``codes - zero_point`` as float32 of its own; the levels under a codebook.
+
+        Args:
+            zero_point: that broadcasts against ``codes``; integers, or floats that hold them.
+        """
+        if self.levels is not None:
+            return np.asarray(self.levels, np.float32)[codes]
+        if codes.dtype.itemsize <= 2 and is_integer(codes.dtype.name):
+            # float32 holds every difference of 16-bit integers, and is quick.
+            steps = codes.astype(np.float32)
+            if zero_point.size != 1 or zero_point.reshape(-1)[0] != 0:
+                steps -= zero_point.astype(np.float32, copy=False)
+            return steps
         if not is_integer(zero_point.dtype.name) or not is_integer(codes.dtype.name):
             return codes.astype(np.float32) - zero_point.astype(np.float32)
-        wide = np.int64 if codes.dtype.itemsize > 4 else np.int32
-        return (codes.astype(wide) - zero_point.astype(wide)).astype(np.float32)
+        return (codes.astype(np.int64) - zero_point.astype(np.int64)).astype(np.float32)
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
         """Return the codes of ``values``, same shape.

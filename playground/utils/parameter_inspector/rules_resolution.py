@@ -224,9 +224,9 @@ def find_clipping(variant: str, variants: Mapping[str, Model], scan: Scan) -> It
             one.row,
             f"{int(clipped.sum())} of {int(state.judged.sum())} channels "
             f"({which_channels(clipped)}) are clipped: {share:.0%} of the squared error is in "
-            f"weights beyond the lowest or highest code, and a scale that holds all would be "
-            f"{gain:.1f} dB better; {one.measured.metrics['saturation_share']:.1%} of the codes are "
-            "at the rails.",
+            "weights beyond the lowest or highest code, and a scale that holds all would be "
+            f"{gain:.1f} dB better; {one.measured.metrics['saturation_share']:.1%} of the codes "
+            "are at the rails.",
             "Set the scale by the weight's full range (MinMax), max abs / highest code.",
             {"channels": int(clipped.sum()), "share_of_error": share, "gain_db": gain},
         )

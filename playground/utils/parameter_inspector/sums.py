@@ -7,14 +7,18 @@ their layout allows, and a chunk fits the processor's cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
-from .folding import channels_first, spread_out
+from .folding import spread_out
 from .quantization import Quantization, code_limits, is_integer, numpy_dtype
 from .records import Layer, WeightTensor
+from .rows import Part, WeightRows, list_parts, open_rows, split_part, spread_parameters
 
+# What is read at a time, and what is worked on at a time: it fits the processor's cache.
+READ_ELEMENTS = 1 << 20
 CHUNK_ELEMENTS = 1 << 16
 # The search for a better scale looks at this many weights, the widest of each channel among them.
 SEARCH_ELEMENTS = 1 << 13
@@ -83,170 +87,147 @@ def sum_weight(
         ValueError: the two weights have different shapes.
         UnavailableError: bytes are missing.
     """
-    held = _Rows.of(weight, layer)
-    exact = None
-    if reference is not None and reference_layer is not None:
-        exact = channels_first(reference.rearrange(reference.codes), reference, reference_layer)
-        if exact.shape != held.codes.shape:
-            raise ValueError(
-                f"the weight of {layer.name!r} has shape {held.codes.shape} as (channels, fan-in), "
-                f"its float original {exact.shape}"
-            )
-    return _Pass(weight, held, exact, factor).run()
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """A weight as (channels, fan-in): codes, and scale and zero-point to broadcast against them."""
-
-    codes: np.ndarray
-    quantization: Quantization | None
-    scale: np.ndarray | None
-    zero_point: np.ndarray | None
-
-    @classmethod
-    def of(cls, weight: WeightTensor, layer: Layer) -> _Rows:
-        stored = weight.codes
-        rows = channels_first(weight.rearrange(stored), weight, layer)
-        quantization = weight.quantization
-        if quantization is None:
-            return cls(rows, None, None, None)
-
-        def spread(parameter: np.ndarray) -> np.ndarray:
-            full = np.broadcast_to(quantization.spread(parameter, stored.shape), stored.shape)
-            frame = channels_first(weight.rearrange(full), weight, layer)
-            return frame[tuple(slice(None) if stride else slice(1) for stride in frame.strides)]
-
-        return cls(
-            rows,
-            quantization,
-            spread(quantization.scale.astype(np.float32)),
-            spread(quantization.zero_point.astype(np.float32)),
-        )
+    with ExitStack() as stack:
+        held = open_rows(weight, layer, stack)
+        exact = None
+        if reference is not None and reference_layer is not None:
+            exact = open_rows(reference, reference_layer, stack, by_columns=held.by_columns)
+            if exact.shape != held.shape:
+                raise ValueError(
+                    f"the weight of {layer.name!r} has shape {held.shape} as (channels, fan-in), "
+                    f"its float original {exact.shape}"
+                )
+        return _Pass(weight, layer, held, exact, factor).run()
 
 
 class _Pass:
-    """The state of one pass. ``axis`` is where a chunk has its channels: 0, or 1 if stored so."""
+    """The state of one pass.
+
+    Chunks have their channels on axis 0, or on axis 1 where the weight is stored so (``reduced`` is
+    the other one).
+    """
 
     def __init__(
         self,
         weight: WeightTensor,
-        held: _Rows,
-        exact: np.ndarray | None,
+        layer: Layer,
+        held: WeightRows,
+        exact: WeightRows | None,
         factor: np.ndarray | None,
     ) -> None:
         self.weight, self.held, self.exact, self.factor = weight, held, exact, factor
-        channels = held.codes.shape[0]
+        self.quantization = weight.quantization
+        self.parameters = spread_parameters(weight, layer)
+        channels, fan_in = held.shape
         self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
         self.float_low, self.float_high = self.low.copy(), self.high.copy()
         names = ("x_square", "e_square", "step_square", "e_max", "step_max", "outside_square")
         self.sums = {name: np.zeros(channels) for name in names}
         self.alive = np.zeros(channels, bool)
         self.not_finite = 0
-        # Channels last in memory (MatMul) are read in columns, so that reading stays contiguous.
-        self.by_columns = abs(held.codes.strides[1]) > abs(held.codes.strides[0]) and channels > 1
-        self.reduced = 0 if self.by_columns else 1
+        self.reduced = 0 if held.by_columns else 1
+        self.counter = _CodeCounter.of(self.quantization)
+        self.sample = _Sample(channels, fan_in)
 
     def run(self) -> WeightSums:
         with np.errstate(all="ignore"):
-            for part in self._parts():
-                self._add(part)
-            held = self.held
-            quantized = held.quantization is not None
-            counts = _count_codes(held.codes, held.quantization) if held.quantization else None
-            searched = self._search() if quantized and self.exact is not None else None
-        compared = self.sums if self.exact is not None else dict.fromkeys(self.sums)
+            for part in list_parts(self.held, READ_ELEMENTS):
+                codes = self.held.load(part)
+                exact = self.exact.load(part) if self.exact is not None else None
+                if self.counter is not None:
+                    self.counter.add(codes)
+                if self.quantization is not None and exact is not None:
+                    self.sample.add(part, exact)
+                for whole, inner in self._chunks(part):
+                    self._add(whole, codes[inner], None if exact is None else exact[inner])
+            searched = self._search()
         known = self.exact is not None
+        compared = self.sums if known else dict.fromkeys(self.sums)
         return WeightSums(
-            fan_in=held.codes.shape[1],
+            fan_in=self.held.shape[1],
             low=_nan_where_empty(self.low),
             high=_nan_where_empty(self.high),
             not_finite=self.not_finite,
             float_low=_nan_where_empty(self.float_low) if known else None,
             float_high=_nan_where_empty(self.float_high) if known else None,
-            code_counts=counts,
-            dead=~self.alive if quantized else None,
+            code_counts=self.counter.counts if self.counter is not None else None,
+            dead=~self.alive if self.quantization is not None else None,
             searched=searched,
             **compared,
         )
 
-    def _parts(self) -> Iterator[tuple[slice, slice]]:
-        """Yield the rows and columns of each chunk."""
-        rows, columns = self.held.codes.shape
-        if self.by_columns:
-            wide = max(1, CHUNK_ELEMENTS // max(1, rows))
-            yield from ((slice(None), slice(i, i + wide)) for i in range(0, columns, wide))
-            return
-        wide = min(columns, CHUNK_ELEMENTS)
-        tall = max(1, CHUNK_ELEMENTS // max(1, wide))
-        for i in range(0, rows, tall):
-            for j in range(0, columns, max(1, wide)):
-                yield slice(i, i + tall), slice(j, j + wide)
+    def _chunks(self, part: Part) -> Iterator[tuple[Part, Part]]:
+        if not self.held.by_columns:
+            return split_part(part, CHUNK_ELEMENTS)
+        turned = split_part((part[1], part[0]), CHUNK_ELEMENTS)
+        return (((w[1], w[0]), (i[1], i[0])) for w, i in turned)
 
-    def _add(self, part: tuple[slice, slice]) -> None:
+    def _add(self, part: Part, codes: np.ndarray, exact: np.ndarray | None) -> None:
         rows = part[0]
-        steps, values, scale = self._decode(part)
-        self._add_range(self.low, self.high, rows, values)
+        steps, values, scale = self._decode(part, codes)
+        self._add_range(self.low, self.high, rows, values, count=True)
         if steps is not None:
-            self.alive[rows] |= (steps != 0).any(axis=self.reduced)
-        if self.exact is None:
+            alive = (steps.min(axis=self.reduced) != 0) | (steps.max(axis=self.reduced) != 0)
+            self.alive[rows] |= alive
+        if exact is None:
             return
-        exact = self._exact(part)
-        self._add_range(self.float_low, self.float_high, rows, exact)
+        exact = self._as_float(part, exact)
+        ends = self._add_range(self.float_low, self.float_high, rows, exact)
         error = exact - values
         self.sums["x_square"][rows] += self._square_sum(exact)
         squares = self._square_sum(error)
         self.sums["e_square"][rows] += squares
-        largest = np.abs(error).max(axis=self.reduced, initial=0)
+        largest = np.maximum(error.max(axis=self.reduced), -error.min(axis=self.reduced))
         np.maximum(self.sums["e_max"][rows], largest, out=self.sums["e_max"][rows])
         if scale is None:
             return
         self._add_steps(rows, error, squares, largest, scale)
-        self._add_outside(part, exact, error)
+        self._add_outside(part, exact, error, ends)
 
     def _decode(
-        self, part: tuple[slice, slice]
+        self, part: Part, codes: np.ndarray
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         """Return codes minus zero-point, values and scale of a chunk, channels on their axis."""
-        codes = self._turn(self.held.codes[part])
-        quantization = self.held.quantization
-        if quantization is None or self.held.scale is None or self.held.zero_point is None:
+        codes = self._turn(codes)
+        if self.quantization is None or self.parameters is None:
             return None, self.weight.round_as_cast(codes.astype(np.float32)), None
-        scale = self._turn(_cut(self.held.scale, part))
-        if quantization.levels is not None:
-            steps = np.asarray(quantization.levels, np.float32)[codes]
-        else:
-            steps = codes.astype(np.float32)
-            steps -= self._turn(_cut(self.held.zero_point, part))
-        values = quantization.round_values(steps * scale)
+        scale, zero_point = (self._turn(parameter.cut(part)) for parameter in self.parameters)
+        steps = self.quantization.steps(codes, zero_point)
+        values = self.quantization.round_values(steps * scale)
         return steps, self.weight.round_as_cast(values), scale
 
-    def _exact(self, part: tuple[slice, slice]) -> np.ndarray:
-        assert self.exact is not None
-        exact = self.exact[part]
+    def _as_float(self, part: Part, exact: np.ndarray) -> np.ndarray:
         if self.factor is not None:
             exact = exact * self.factor[part[0], None]
-        return self._turn(exact.astype(np.float32))
+        return self._turn(exact.astype(np.float32, copy=False))
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
-        return array.T if self.by_columns else array
+        return array.T if self.held.by_columns else array
 
     def _add_range(
-        self, low: np.ndarray, high: np.ndarray, rows: slice, values: np.ndarray
-    ) -> None:
+        self,
+        low: np.ndarray,
+        high: np.ndarray,
+        rows: slice,
+        values: np.ndarray,
+        *,
+        count: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Widen ``low`` and ``high`` of the rows; return the chunk's own, NaN left out."""
         lows, highs = values.min(axis=self.reduced), values.max(axis=self.reduced)
         if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
             finite = np.isfinite(values)
-            if values.dtype == np.float32 and low is self.low:
+            if count:
                 self.not_finite += values.size - int(finite.sum())
             lows = np.where(finite, values, np.inf).min(axis=self.reduced)
             highs = np.where(finite, values, -np.inf).max(axis=self.reduced)
         np.minimum(low[rows], lows, out=low[rows])
         np.maximum(high[rows], highs, out=high[rows])
+        return lows, highs
 
     def _square_sum(self, array: np.ndarray) -> np.ndarray:
         wide = array.astype(np.float64)
-        return np.einsum("ij,ij->j" if self.by_columns else "ij,ij->i", wide, wide)
+        return np.einsum("ij,ij->j" if self.held.by_columns else "ij,ij->i", wide, wide)
 
     def _add_steps(
         self,
@@ -267,29 +248,29 @@ class _Pass:
             steps = np.abs(in_steps).max(axis=self.reduced, initial=0)
         np.maximum(self.sums["step_max"][rows], steps, out=self.sums["step_max"][rows])
 
-    def _add_outside(self, part: tuple[slice, slice], exact: np.ndarray, error: np.ndarray) -> None:
+    def _add_outside(
+        self,
+        part: Part,
+        exact: np.ndarray,
+        error: np.ndarray,
+        ends: tuple[np.ndarray, np.ndarray],
+    ) -> None:
         low, high = self._limits(part)
         margin = OUTSIDE_TOLERANCE * (high - low)
         low, high = low - margin, high + margin
-        reach = (
-            exact.min(axis=self.reduced, keepdims=True),
-            exact.max(axis=self.reduced, keepdims=True),
-        )
-        if (reach[0] >= low).all() and (reach[1] <= high).all():
+        lowest, highest = (np.expand_dims(end, self.reduced) for end in ends)
+        if (lowest >= low).all() and (highest <= high).all():
             return
         outside = np.where((exact < low) | (exact > high), error, 0)
         self.sums["outside_square"][part[0]] += self._square_sum(outside)
 
-    def _limits(self, part: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    def _limits(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return what the codes of a chunk can hold, lowest and highest, to broadcast."""
-        held = self.held
-        assert held.quantization is not None and held.scale is not None
-        assert held.zero_point is not None
-        scale = self._turn(_cut(held.scale, part))
-        zero_point = self._turn(_cut(held.zero_point, part))
-        bottom, top = held.quantization.code_limits
-        if held.quantization.levels is not None:
-            bottom, top = min(held.quantization.levels), max(held.quantization.levels)
+        assert self.quantization is not None and self.parameters is not None
+        scale, zero_point = (self._turn(parameter.cut(part)) for parameter in self.parameters)
+        bottom, top = self.quantization.code_limits
+        if self.quantization.levels is not None:
+            bottom, top = min(self.quantization.levels), max(self.quantization.levels)
         ends = (bottom - zero_point) * scale, (top - zero_point) * scale
         return np.minimum(*ends), np.maximum(*ends)
 
@@ -299,31 +280,47 @@ class _Pass:
         The widest weights of each channel count once, the others for those they stand for. Each
         channel (the whole tensor, where it has one scale) may change its scale by a factor.
         """
-        quantization, held = self.held.quantization, self.held
-        assert quantization is not None and self.exact is not None
-        if quantization.levels is not None or not is_integer(quantization.data_type):
+        quantization, sample = self.quantization, self.sample
+        if quantization is None or self.exact is None or quantization.levels is not None:
             return None
-        assert held.scale is not None and held.zero_point is not None
+        if not is_integer(quantization.data_type):
+            return None
+        assert self.parameters is not None
         blocked = quantization.block_size is not None
-        channels, fan_in = held.codes.shape
+        channels, fan_in = self.held.shape
         if not blocked and quantization.scale.size not in (1, channels):
             return None  # a scale for several channels, not for all
-        rows = spread_out(channels, 256)
-        columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, rows.size)))
-        exact = self.exact[rows][:, columns].astype(np.float64)
+        rows, columns = sample.rows, sample.columns
+        exact = sample.exact
         if self.factor is not None:
             exact = exact * self.factor[rows, None]
-        scale = np.broadcast_to(held.scale, held.codes.shape)[rows][:, columns].astype(np.float64)
-        zero = np.broadcast_to(held.zero_point, held.codes.shape)[rows][:, columns]
+        scale, zero = (parameter.pick(rows, columns) for parameter in self.parameters)
         weights = np.full(exact.shape, fan_in / max(1, columns.size))
         if columns.size < fan_in and not blocked:
             ends = np.stack([self.float_low[rows], self.float_high[rows]], axis=1)
             weights[(exact == ends[:, :1]) | (exact == ends[:, 1:])] = 0  # counted as an end
             exact = np.concatenate([exact, ends], axis=1)
             weights = np.concatenate([weights, np.ones_like(ends)], axis=1)
-            scale = np.concatenate([scale, scale[:, :1], scale[:, :1]], axis=1)
-            zero = np.concatenate([zero, zero[:, :1], zero[:, :1]], axis=1)
-        return _best_factor(exact, weights, scale, zero, quantization)
+        return _best_factor(exact, weights, scale.astype(np.float64), zero, quantization)
+
+
+class _Sample:
+    """A few float weights of up to 256 channels, gathered as the pass goes by."""
+
+    def __init__(self, channels: int, fan_in: int) -> None:
+        self.rows = spread_out(channels, 256)
+        self.columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, self.rows.size)))
+        self.exact = np.zeros((self.rows.size, self.columns.size))
+
+    def add(self, part: Part, exact: np.ndarray) -> None:
+        inside = [
+            slice(*np.searchsorted(wanted, (span.start, span.stop)))
+            for wanted, span in zip((self.rows, self.columns), part, strict=True)
+        ]
+        where = np.ix_(
+            self.rows[inside[0]] - part[0].start, self.columns[inside[1]] - part[1].start
+        )
+        self.exact[inside[0], inside[1]] = exact[where]
 
 
 def _best_factor(
@@ -348,54 +345,45 @@ def _best_factor(
     return float(by_row[0].sum()), float(by_row.min(axis=0).sum())
 
 
-def _cut(parameter: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
-    """Return the part of a scale that belongs to a chunk; axes of length 1 broadcast."""
-    return parameter[
-        part[0] if parameter.shape[0] > 1 else slice(None),
-        part[1] if parameter.shape[1] > 1 else slice(None),
-    ]
-
-
 def _nan_where_empty(limits: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(limits), limits, np.nan)
 
 
-def _count_codes(codes: np.ndarray, quantization: Quantization) -> np.ndarray | None:
-    """Return how often each code occurs, from the data type's lowest code on."""
-    dtype = numpy_dtype(quantization.data_type)
-    if dtype.itemsize > 2 or not is_integer(quantization.data_type):
-        return None
-    flat = codes.reshape(-1) if codes.flags.c_contiguous else codes.T.reshape(-1)
-    if codes.dtype.name in ("int8", "uint8"):
-        counts = _count_bytes(flat.view(np.uint8))
-        if codes.dtype == np.int8:
-            counts = np.roll(counts, 128)
-    else:
-        wide = flat.astype(np.int32)
-        offset = -int(np.iinfo(np.int16).min) if codes.dtype.name == "int16" else 0
-        if codes.dtype.itemsize == 1:  # the narrow types of ml_dtypes
-            offset = 128
-        counts = np.bincount(wide + offset, minlength=65536 if codes.dtype.itemsize == 2 else 256)
-    return _trim(counts, codes, quantization)
+class _CodeCounter:
+    """How often each code occurs, from the data type's lowest code on."""
 
+    def __init__(self, data_type: str) -> None:
+        low, high = (int(limit) for limit in code_limits(data_type))
+        self._wide = numpy_dtype(data_type).itemsize == 2
+        self._low, self._size = low, high - low + 1
+        self._by_pattern = np.zeros(1 << (16 if self._wide else 8), np.int64)
 
-def _trim(counts: np.ndarray, codes: np.ndarray, quantization: Quantization) -> np.ndarray:
-    """Return the counts of the codes that the data type has, when counted in a wider one."""
-    low, high = (int(limit) for limit in code_limits(quantization.data_type))
-    first = {"uint8": 0, "uint16": 0, "int16": -32768}.get(codes.dtype.name, -128)
-    return counts[low - first : high - first + 1]
+    @classmethod
+    def of(cls, quantization: Quantization | None) -> _CodeCounter | None:
+        if quantization is None or not is_integer(quantization.data_type):
+            return None
+        if numpy_dtype(quantization.data_type).itemsize > 2:
+            return None
+        return cls(quantization.data_type)
+
+    def add(self, codes: np.ndarray) -> None:
+        flat = codes.reshape(-1) if codes.flags.c_contiguous else codes.T.reshape(-1)
+        if self._wide:
+            self._by_pattern += np.bincount(flat.view(np.uint16), minlength=1 << 16)
+        else:
+            self._by_pattern += _count_bytes(flat.view(np.uint8))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Negative codes stand at the end of the patterns, two's complement."""
+        return np.roll(self._by_pattern, -self._low)[: self._size]
 
 
 def _count_bytes(flat: np.ndarray) -> np.ndarray:
     """Return how often each byte occurs; pairs of bytes are counted, which is twice as fast."""
-    counts = np.zeros(256, np.int64)
-    even = flat[: flat.size // 2 * 2]
-    if even.size and even.flags.c_contiguous and even.ctypes.data % 2 == 0:
-        pairs = even.view(np.uint16)
-        for i in range(0, pairs.size, 1 << 20):
-            table = np.bincount(pairs[i : i + (1 << 20)], minlength=65536).reshape(256, 256)
-            counts += table.sum(axis=0) + table.sum(axis=1)
-        return counts + np.bincount(flat[even.size :], minlength=256)
-    for i in range(0, flat.size, 1 << 20):
-        counts += np.bincount(flat[i : i + (1 << 20)], minlength=256)
-    return counts
+    even = flat.size // 2 * 2
+    if flat.size < 1 << 16 or not flat.flags.c_contiguous or flat.ctypes.data % 2:
+        return np.bincount(flat, minlength=256)
+    table = np.bincount(flat[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    counts: np.ndarray = table.sum(axis=0) + table.sum(axis=1)
+    return counts + np.bincount(flat[even:], minlength=256)
