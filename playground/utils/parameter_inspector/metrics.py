@@ -168,8 +168,10 @@ def clipping_share(measured: Measured) -> float:
 def db_lost_to_scale(measured: Measured) -> float:
     """Best SQNR over a search of the clipping range, same type and granularity, minus today's."""
     searched = measured.sums.searched
-    if searched is None or searched[1] <= 0:
+    if searched is None:
         return np.nan
+    if searched[1] <= 0:
+        return 0.0 if searched[0] <= 0 else np.inf
     return float(10 * np.log10(searched[0] / searched[1]))
 
 

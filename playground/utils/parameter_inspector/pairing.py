@@ -23,7 +23,6 @@ from .rows import sample_values
 
 # Right pairs score 0.84 and more (the worst: int4 per tensor), wrong ones below 0.36.
 SURE_SCORE = 0.5
-CLEAR_LEAD = 0.15
 
 # A sketch of a weight: this many channels and columns decide as well as all of them do.
 SKETCH_CHANNELS = 64
@@ -198,11 +197,8 @@ def _pair_group(ours: list[_Candidate], theirs: list[_Candidate]) -> Iterator[La
                 )
 
     yield from lock((names > 0) & (values >= SURE_SCORE), "name and values")
-    names[:] = np.where(values >= SURE_SCORE, 0, names)  # from here on position breaks ties
-    yield from lock((values >= SURE_SCORE) & _ahead(values, *free), "values")
     yield from lock(values >= SURE_SCORE, "values")
     yield from lock(names > 0, "name only: values differ")
-    names[:] = 0
     for i, j in zip(np.flatnonzero(free[0]), np.flatnonzero(free[1]), strict=False):
         yield LayerPair(
             ours[i].layer.name, theirs[j].layer.name, "order: a guess", float(values[i, j])
@@ -224,23 +220,6 @@ def _scores(ours: list[_Candidate], theirs: list[_Candidate]) -> np.ndarray:
 
 def _name_score(a: _Candidate, b: _Candidate) -> int:
     return 4 * sum(bool(x & y) for x, y in zip(a.names, b.names, strict=True))
-
-
-def _ahead(values: np.ndarray, free_rows: np.ndarray, free_columns: np.ndarray) -> np.ndarray:
-    """Return where a score leads every rival that is still free in its row and its column."""
-    masked = np.where(free_rows[:, None] & free_columns[None, :], values, -1.0)
-    return (masked - _best_other(masked, 1) >= CLEAR_LEAD) & (
-        masked - _best_other(masked, 0) >= CLEAR_LEAD
-    )
-
-
-def _best_other(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return, for each entry, the highest of the others along ``axis``."""
-    if values.shape[axis] < 2:
-        return np.full_like(values, -1.0)
-    first = values.max(axis=axis, keepdims=True)
-    second = np.partition(values, -2, axis=axis).take([-2], axis=axis)
-    return np.where(values == first, second, first)
 
 
 def _pair_by_name(

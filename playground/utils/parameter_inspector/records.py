@@ -225,7 +225,8 @@ class LayerPair:
     Attributes:
         evidence: ``name and values``, ``values``, ``name only: values differ``,
             ``order: a guess``, or ``name`` for layers without a weight.
-        score: mean absolute cosine over the output channels, 0 to 1; None without a weight.
+        score: mean absolute cosine over the output channels, 0 to 1 (of one channel, or of channels
+            with a fan-in of 1: the correlation); None without a weight.
         folding: what was done to the weight before it was quantized, empty if nothing.
         reference_factor: what each output channel of the float weight is multiplied by so that the
             two can be compared, shape (channels,); None where they can as they are.

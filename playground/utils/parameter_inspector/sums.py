@@ -22,7 +22,7 @@ READ_ELEMENTS = 1 << 20
 CHUNK_ELEMENTS = 1 << 16
 # The search for a better scale looks at this many weights, the widest of each channel among them.
 SEARCH_ELEMENTS = 1 << 13
-SEARCH_FACTORS = np.geomspace(0.25, 4.0, 33)
+SEARCH_FACTORS = np.geomspace(1 / 16, 4.0, 49)
 
 # A weight is outside what the codes can hold when it is so by more than the rounding of the limit.
 OUTSIDE_TOLERANCE = 1e-6
