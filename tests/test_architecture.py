@@ -24,14 +24,16 @@ DIAGRAM = """
     constants folding
     rows
     sums
-    metrics requantize
+    metrics
+    histograms
     decoders activations
     storage
     tracing
     layers
     pairing variants
     scan
-    channels
+    channels requantize
+    rewrite
     rules_resolution
     rules_parameters
     rules_file
@@ -56,7 +58,7 @@ ONNX_MODULES = {
     )
 }
 HOMES = {
-    "onnx": ONNX_MODULES | {"utils/parameter_inspector/wire.py"},
+    "onnx": ONNX_MODULES | {f"utils/parameter_inspector/{name}.py" for name in ("wire", "rewrite")},
     "onnx_ir": ONNX_MODULES,
     "google": {f"utils/parameter_inspector/{name}.py" for name in ("model_file", "wire")},
     "pandas": {"utils/tables.py"},

@@ -10,34 +10,9 @@ import pytest
 from models_for_tests import codes, floats
 
 from playground.utils.parameter_inspector import compute_histograms, create_summary_stats
-from playground.utils.parameter_inspector.metrics import compute_range
 from playground.utils.parameter_inspector.records import SummaryStats
 
 STRANGE = np.float32([np.nan, 3, -np.inf, -2, np.inf])
-
-# --------------------------------------------------------------- ranges
-
-
-def test_a_range_goes_from_the_lowest_to_the_highest_value():
-    assert compute_range(np.float32([[3, -2], [0.5, 1]])) == (-2, 3)
-
-
-def test_what_is_not_finite_is_outside_of_the_range():
-    assert compute_range(STRANGE) == (-2, 3)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [np.zeros((0, 3), np.float32), np.float32([np.nan, np.inf])],
-    ids=["empty", "no number"],
-)
-def test_no_finite_value_has_no_range(values):
-    assert compute_range(values) is None
-
-
-def test_a_range_is_made_of_python_floats():
-    assert [type(one) for one in compute_range(floats(3))] == [float, float]
-
 
 # --------------------------------------------------------------- histograms
 

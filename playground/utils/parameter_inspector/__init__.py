@@ -1,7 +1,8 @@
 """Scales, zero-points and weights of quantized ONNX models: numbers only, no pictures."""
 
+from .histograms import Histograms, compute_histograms, compute_layer_histograms
 from .layers import extract_layer_params, find_layer, list_layers
-from .metrics import METRICS, Histograms, Measured, Metric, compute_histograms, create_summary_stats
+from .metrics import METRICS, Measured, Metric, create_summary_stats
 from .model_file import Model, ModelFileError, load_model
 from .pairing import pair_layers
 from .quantization import NotUnderstoodError, Quantization, UnavailableError
@@ -55,6 +56,7 @@ __all__ = [
     "WeightTensor",
     "compute_all_layer_ranges",
     "compute_histograms",
+    "compute_layer_histograms",
     "compute_layer_ranges",
     "create_summary_stats",
     "extract_layer_parameters",

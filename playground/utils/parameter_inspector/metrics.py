@@ -397,7 +397,7 @@ def _first_code(quantization: Quantization) -> int:
     return int(type_limits(quantization.data_type)[0])
 
 
-# ------------------------------------------------- summaries and histograms
+# ------------------------------------------------- summaries, and floats on a grid
 
 
 def create_summary_stats(array: np.ndarray | float) -> SummaryStats:
@@ -411,46 +411,6 @@ def create_summary_stats(array: np.ndarray | float) -> SummaryStats:
     return SummaryStats(
         numbers.size, float(numbers.min()), float(numbers.max()), float(numbers.mean())
     )
-
-
-def compute_range(values: np.ndarray) -> tuple[float, float] | None:
-    """Return the lowest and highest finite value, None where there is none."""
-    finite = values[np.isfinite(values)] if not np.isfinite(values).all() else values
-    return (float(finite.min()), float(finite.max())) if finite.size else None
-
-
-@dataclass(frozen=True, eq=False)
-class Histograms:
-    """Counts of several tensors over the same bins.
-
-    Attributes:
-        edges: bins + 1 bin edges, in the unit of the weights.
-        counts: by variant name, one count for each bin.
-        outside: by variant name, how many values are NaN or infinite and in no bin.
-    """
-
-    edges: np.ndarray
-    counts: Mapping[str, np.ndarray]
-    outside: Mapping[str, int]
-
-
-def compute_histograms(values: Mapping[str, np.ndarray], bins: int = 64) -> Histograms:
-    """Return exact histograms of every tensor over one shared range.
-
-    The bins run from the lowest to the highest finite value of all; where all values are equal,
-    half a unit to either side (more, where the values are too large for that).
-    """
-    finite = {name: array[np.isfinite(array)] for name, array in values.items()}
-    filled = [array for array in finite.values() if array.size]
-    low = min((float(array.min()) for array in filled), default=0.0)
-    high = max((float(array.max()) for array in filled), default=0.0)
-    if low == high:
-        half = max(0.5, abs(low) / 2**20)
-        low, high = low - half, high + half
-    edges = np.linspace(low, high, bins + 1)
-    counts = {name: np.histogram(array, edges)[0] for name, array in finite.items()}
-    outside = {name: values[name].size - finite[name].size for name in values}
-    return Histograms(edges, counts, outside)
 
 
 GRID_CHANNELS = 16

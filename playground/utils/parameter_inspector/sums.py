@@ -371,7 +371,7 @@ class _CodeCounter:
         if self._wide:
             self._by_pattern += np.bincount(flat.view(np.uint16), minlength=1 << 16)
         else:
-            self._by_pattern += _count_bytes(flat.view(np.uint8))
+            self._by_pattern += count_bytes(flat.view(np.uint8))
 
     @property
     def counts(self) -> np.ndarray:
@@ -379,7 +379,7 @@ class _CodeCounter:
         return np.roll(self._by_pattern, -self._low)[: self._size]
 
 
-def _count_bytes(flat: np.ndarray) -> np.ndarray:
+def count_bytes(flat: np.ndarray) -> np.ndarray:
     """Return how often each byte occurs; pairs of bytes are counted, which is twice as fast."""
     even = flat.size // 2 * 2
     if flat.size < 1 << 16 or not flat.flags.c_contiguous or flat.ctypes.data % 2:

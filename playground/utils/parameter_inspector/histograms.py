@@ -1,0 +1,140 @@
+"""Exact histograms of one layer's weights: every variant over the same bins, no weight left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from .metrics import Measured
+from .rows import list_parts, open_rows, split_part, spread_parameters
+from .sums import CHUNK_ELEMENTS, READ_ELEMENTS, count_bytes
+
+DEFAULT_BINS = 64
+# Bins are counted as bytes.
+MAX_BINS = 256
+# Beyond it, float32 overflows where a position is computed.
+MAX_FLOAT32_WIDTH = 1e38
+
+
+@dataclass(frozen=True, eq=False)
+class Histograms:
+    """Counts of several tensors over the same bins.
+
+    Attributes:
+        edges: bins + 1 bin edges, in the unit of the weights.
+        counts: by variant name, one count for each bin.
+        outside: by variant name, how many values are NaN or infinite and in no bin.
+    """
+
+    edges: np.ndarray
+    counts: Mapping[str, np.ndarray]
+    outside: Mapping[str, int]
+
+
+def compute_histograms(values: Mapping[str, np.ndarray], bins: int = DEFAULT_BINS) -> Histograms:
+    """Return exact histograms of every tensor over one shared range.
+
+    The bins run from the lowest to the highest finite value of all; where all values are equal,
+    half a unit to either side (more, where the values are too large for that).
+    """
+    finite = {name: array[np.isfinite(array)] for name, array in values.items()}
+    filled = [array for array in finite.values() if array.size]
+    low = min((float(array.min()) for array in filled), default=0.0)
+    high = max((float(array.max()) for array in filled), default=0.0)
+    edges = _edges(low, high, bins)
+    counts = {name: np.histogram(array, edges)[0] for name, array in finite.items()}
+    outside = {name: values[name].size - finite[name].size for name in values}
+    return Histograms(edges, counts, outside)
+
+
+def compute_layer_histograms(
+    measured: Mapping[str, Measured], bins: int = DEFAULT_BINS
+) -> Histograms:
+    """Return exact histograms of the dequantized weights of measured layers, by variant name.
+
+    The weights are read chunk by chunk, a thread for each variant; the range is the one that the
+    pass over them found.
+
+    Raises:
+        ValueError: more than 256 bins.
+        UnavailableError: bytes are missing.
+    """
+    if bins > MAX_BINS:
+        raise ValueError(f"{bins} bins asked for, at most {MAX_BINS} can be counted")
+    lows = [m.metrics["range_low"] for m in measured.values()]
+    highs = [m.metrics["range_high"] for m in measured.values()]
+    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low == low]
+    edges = _edges(
+        min((k[0] for k in known), default=0.0), max((k[1] for k in known), default=0.0), bins
+    )
+    with ThreadPoolExecutor(max(1, len(measured))) as pool:
+        counted = list(pool.map(lambda m: _count_weight(m, edges), measured.values()))
+    return Histograms(
+        edges,
+        {name: counts for name, (counts, _) in zip(measured, counted, strict=True)},
+        {name: outside for name, (_, outside) in zip(measured, counted, strict=True)},
+    )
+
+
+def _edges(low: float, high: float, bins: int) -> np.ndarray:
+    if low == high:
+        half = max(0.5, abs(low) / 2**20)
+        low, high = low - half, high + half
+    return np.linspace(low, high, bins + 1)
+
+
+def _count_weight(measured: Measured, edges: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the counts of one weight, and how many of its values are in no bin."""
+    weight, quantization = measured.weight, measured.quantization
+    counts = np.zeros(len(edges) - 1, np.int64)
+    total = 0
+    with ExitStack() as stack, np.errstate(all="ignore"):
+        held = open_rows(weight, measured.layer, stack)
+        parameters = spread_parameters(weight, measured.layer)
+        for part in list_parts(held, READ_ELEMENTS):
+            codes = held.load(part)
+            turned = (part[1], part[0]) if held.by_columns else part
+            for whole, inner in split_part(turned, CHUNK_ELEMENTS):
+                if held.by_columns:
+                    whole, inner = (whole[1], whole[0]), (inner[1], inner[0])
+                values = codes[inner].astype(np.float32, copy=False)
+                if quantization is not None and parameters is not None:
+                    scale, zero_point = (parameter.cut(whole) for parameter in parameters)
+                    steps = quantization.steps(codes[inner], zero_point)
+                    values = quantization.round_values(steps * scale)
+                values = weight.round_as_cast(values)
+                counts += count_in_bins(values, edges)
+                total += values.size
+    return counts, total - int(counts.sum())
+
+
+def count_in_bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return how many values are in each of the equal bins, as ``numpy.histogram`` counts them.
+
+    A bin holds its lower edge, the last one its upper edge too; NaN and infinities are in none. The
+    bin is computed in float32, and looked up for the few values so near to an edge that this
+    could err.
+    """
+    bins = len(edges) - 1
+    low, high = float(edges[0]), float(edges[-1])
+    flat = values.T.reshape(-1) if values.flags.f_contiguous else values.reshape(-1)
+    reach = max(abs(low), abs(high)) / (high - low)
+    doubt = 8 * bins * (reach + 1) * float(np.finfo(np.float32).eps)
+    if doubt > 0.1 or flat.dtype != np.float32 or high - low > MAX_FLOAT32_WIDTH:
+        return np.histogram(flat[np.isfinite(flat)].astype(np.float64), edges)[0]
+    position = flat - np.float32(low)
+    position *= np.float32(bins / (high - low))
+    if not (position.min(initial=0) > -0.5 and position.max(initial=0) < bins + 0.5):
+        inside = np.isfinite(flat)
+        return np.histogram(flat[inside].astype(np.float64), edges)[0]
+    index = position.astype(np.uint8 if bins < MAX_BINS else np.int32)
+    position = position - index.astype(np.float32)
+    near = np.flatnonzero((position < doubt) | (position > 1 - doubt))
+    if near.size:
+        exact = np.searchsorted(edges, flat[near].astype(np.float64), side="right") - 1
+        index[near] = np.minimum(exact, bins - 1)
+    return count_bytes(index.astype(np.uint8, copy=False))[:bins]

@@ -1,0 +1,74 @@
+"""The histograms of a layer are exact, however its weight is stored and however it is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from models_for_tests import codes, dequantize_node, floats, int8_conv, matmul_model, scales
+
+from playground.utils.parameter_inspector import (
+    compute_layer_histograms,
+    load_model,
+    scan_variants,
+)
+from playground.utils.parameter_inspector import histograms as module
+from playground.utils.parameter_inspector.histograms import count_in_bins
+
+MODELS = {
+    "per channel": int8_conv,
+    "uint4": lambda: int8_conv(data_type="uint4"),
+    "MatMul, channels last": lambda: matmul_model(
+        [dequantize_node(axis=1)],
+        {"q": codes("int8", 40, 31), "s": scales(31), "z": codes("int8", 31, seed=9)},
+    ),
+    "float": lambda: matmul_model([], {"w": floats(40, 31)}),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("bins", [7, 64, 256])
+def test_counts_are_those_of_numpy_over_the_layers_values(kind, bins, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr(module, "READ_ELEMENTS", 333)
+    path = tmp_path / "model.onnx"
+    onnx.save(MODELS[kind](), path)
+    (row,) = scan_variants({"X": load_model(path)}).rows.values()
+    made = compute_layer_histograms(row, bins)
+    values = row["X"].weight.values.astype(np.float64).ravel()
+    counts, edges = np.histogram(values, bins, (values.min(), values.max()))
+    np.testing.assert_array_equal(made.edges, edges)
+    np.testing.assert_array_equal(made.counts["X"], counts)
+    assert made.outside == {"X": 0}
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.0, 1.0), (-0.3, 7.1), (1000.0, 1000.5), (1e-30, 2e-30), (-3e38, 3e38)]
+)
+def test_values_on_and_beside_every_edge_are_in_the_bin_that_numpy_says(low, high):
+    edges = np.linspace(low, high, 65)
+    near = np.float32(edges)
+    values = np.concatenate(
+        [near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))]
+    )
+    wide = values.astype(np.float64)
+    inside = values[(wide >= low) & (wide <= high)]
+    expected = np.histogram(inside.astype(np.float64), edges)[0]
+    np.testing.assert_array_equal(count_in_bins(inside, edges), expected)
+
+
+def test_what_is_not_finite_is_in_no_bin():
+    values = np.float32([np.nan, 0.2, np.inf, 0.9, -np.inf])
+    np.testing.assert_array_equal(count_in_bins(values, np.linspace(0, 1, 3)), [1, 1])
+
+
+def test_values_on_a_grid_fall_where_numpy_puts_them():
+    values = (np.arange(-128, 128, dtype=np.float32) * np.float32(0.1)).repeat(300)
+    edges = np.linspace(float(values.min()), float(values.max()), 65)
+    np.testing.assert_array_equal(count_in_bins(values, edges), np.histogram(values, edges)[0])
+
+
+def test_more_bins_than_a_byte_can_name_are_refused():
+    (row,) = scan_variants({"X": load_model(int8_conv())}).rows.values()
+    with pytest.raises(ValueError, match="257 bins"):
+        compute_layer_histograms(row, 257)
