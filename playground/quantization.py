@@ -12,8 +12,10 @@ with app.setup(hide_code=True):
 
     import marimo as mo
 
-    from playground.utils import figures, tables
+    from playground.utils import exports, figures, tables
     from playground.utils.parameter_inspector import (
+        METRICS,
+        SharedCache,
         compute_histograms,
         extract_weight_tensors,
         find_networks,
@@ -23,11 +25,20 @@ with app.setup(hide_code=True):
         scan_folder,
         summarize_variant,
     )
+    from playground.utils.parameter_inspector.findings import find_problems
+
+    KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
+    PER_CHANNEL = "onnxruntime, a scale for each channel"
+
+    # What viewers share: the findings of a scan, for as long as the scan itself is kept.
+    found_problems = SharedCache(size=8)
 
 
 @app.cell(hide_code=True)
 def introduce():
-    mo.md("""
+    mo.md(f"""
+    <style>{figures.PAGE_STYLE}</style>
+
     # Quantization playground
 
     A **quantized** network stores its weights as small integers, the **codes**, and computes with
@@ -35,6 +46,154 @@ def introduce():
     **variant** of a network beside its float original and shows what became of every layer.
     """)
     return
+
+
+@app.function(hide_code=True)
+def say(sentences, kind="info"):
+    """Return a callout of plain text, None if there is nothing to say."""
+    text = "".join(f"<div>{html.escape(sentence, quote=True)}</div>" for sentence in sentences)
+    return mo.callout(mo.Html(text), kind=kind) if sentences else None
+
+
+@app.function(hide_code=True)
+def kind_of(findings):
+    """Return the kind of callout that the worst of the findings deserves."""
+    return KINDS[tables.worst_severity(findings)]
+
+
+@app.function(hide_code=True)
+def show_findings(findings):
+    """Return a callout for each finding: what, where, the evidence, and the remedy."""
+    return [
+        mo.callout(mo.Html(tables.to_callout(tables.explain_finding(one))), KINDS[one.severity])
+        for one in findings
+    ]
+
+
+@app.function(hide_code=True)
+def render_layer_errors(scan, layer, colors, log):
+    """Return the error histograms of a layer, without a chart where none can be read."""
+    with spin_if_large("Comparing the weights", {n: m.weight for n, m in scan.rows[layer].items()}):
+        errors, problems = tables.compute_layer_errors(scan, layer)
+        if not errors:
+            return figures.Picture(b"", "", tuple(problems))
+        picture = figures.render_errors(errors, colors, log=log, about=layer)
+    return replace(picture, notes=tuple(problems))
+
+
+@app.function(hide_code=True)
+def write_exclusion(tool, variants, pairings, layers, ranked):
+    """Return the text to paste: the ticked layers as ``tool`` names them."""
+    if tool == PER_CHANNEL:
+        variant = next((one.variant for one in ranked), next(iter(variants)))
+        return exports.quantize_per_channel_in_onnxruntime(variants, pairings, layers, variant)
+    return exports.EXCLUSIONS[tool](exports.create_exclusion(variants, pairings, layers))
+
+
+@app.function(hide_code=True)
+def offer(network, files):
+    """Return a button for each file, which is made when it is clicked: name -> who writes it."""
+    buttons = [
+        mo.download(
+            lambda write=write: write().encode(),
+            f"{tables.name_file(network)}-{name}",
+            "text/csv" if name.endswith(".csv") else "application/json",
+            label=name,
+        )
+        for name, write in files.items()
+    ]
+    return mo.hstack(buttons, justify="start", wrap=True)
+
+
+@app.function(hide_code=True)
+def remember_layer(names):
+    """Return the getter of the selected layer, its one setter, and the layer the link asks for.
+
+    The setter is for every control; it writes the address too. The first of ``names`` is selected
+    unless the link says otherwise.
+    """
+    query = mo.query_params()
+    asked = query.get("layer")
+    get_layer, set_layer = mo.state(asked if asked in names else names[0])
+
+    def select(name):
+        if name != get_layer():
+            query.set("layer", name)
+            set_layer(name)
+
+    return get_layer, select, asked
+
+
+@app.function(hide_code=True)
+def show_summary(summary, original):
+    """Return what one variant is, as a card."""
+    return mo.stat(
+        tables.format_bytes(summary.file_bytes),
+        label=summary.name,
+        caption=tables.describe_variant(summary, original),
+        bordered=True,
+    )
+
+
+@app.function(hide_code=True)
+def show_clickable(table, choose_row):
+    """Return a ranking that is made once; a click anywhere calls ``choose_row`` with the row."""
+    return mo.ui.table(
+        table,
+        selection="single-cell",
+        on_change=lambda cells: [choose_row(int(cell.row)) for cell in cells],
+        style_cell=figures.style_row,
+        format_mapping=tables.format_ranking(table),
+        header_tooltip=tables.explain_ranking(table),
+        freeze_columns_left=["layer"],
+        column_widths=tables.size_columns(table),
+        wrapped_columns=["finding"],
+        hover_template=lambda row, column, value: str(value) if column == "layer" else "",
+        pagination=False,
+        max_height=420,
+        show_column_summaries=False,
+        show_data_types=False,
+    )
+
+
+@app.function(hide_code=True)
+def render_weights(weights, layer, log):
+    """Return the histograms of a layer's weights, without a chart where none can be read."""
+    with spin_if_large("Counting the weights", weights):
+        values, problems = tables.read_values(weights)
+        histograms = compute_histograms(values)
+        if not values:
+            return figures.Picture(b"", "", tuple(problems))
+        picture = figures.render_histograms(histograms, log=log, about=layer)
+    return replace(picture, notes=tuple(problems))
+
+
+@app.function(hide_code=True)
+def spin_if_large(text, weights):
+    """Return a spinner for what takes longer than half a second, else nothing."""
+    size = sum(math.prod(weight.shape) for weight in weights.values())
+    return mo.status.spinner(text, remove_on_exit=True) if size > 4e6 else nullcontext()
+
+
+@app.function(hide_code=True)
+def show_picture(picture, otherwise=""):
+    """Return a chart with its text alternative and its notes, a sentence where there is none."""
+    if not picture.png:
+        return say(picture.notes or [otherwise])
+    chart = mo.Html(figures.frame_picture(picture))
+    return mo.vstack([chart, say(picture.notes, "warn")]) if picture.notes else chart
+
+
+@app.function(hide_code=True)
+def show_table(table):
+    """Return a table for the page, its names as plain text."""
+    return mo.Html(tables.to_html(table))
+
+
+@app.function(hide_code=True)
+def show_problems(title, table):
+    """Return a closed list behind a warning, None if the list is empty."""
+    return mo.callout(mo.accordion({title: show_table(table)}), "warn") if len(table) else None
 
 
 @app.cell(hide_code=True)
@@ -117,11 +276,6 @@ def show_missing_variants(summaries):
 def ask_where_it_hurts():
     mo.md("""
     ## 2. Where does it hurt?
-
-    One row per layer that has weights, in graph order. A bar runs from the lowest to the highest
-    weight; its colour tells how wide that **range** is. One **scale** must reach across a whole
-    range, so a bar far wider than the others leaves few codes for the small weights. Click a row
-    to look inside.
     """)
     return
 
@@ -138,18 +292,85 @@ def measure_weights(folder, summaries):
 
 
 @app.cell
-def hold_selection(pairings, ranges, variants):
+def judge_layers(scan, variants):
+    with mo.status.spinner("Looking for problems", remove_on_exit=True):
+        findings = found_problems.get(scan, lambda: find_problems(variants, scan))
+    ranked = tables.rank_layers(list(variants), scan, findings)
+    return findings, ranked
+
+
+@app.cell
+def show_verdict(findings, ranked):
+    mo.vstack(
+        [
+            say([tables.summarize_findings(findings, ranked)], kind_of(findings)),
+            *show_findings(tables.about_layer(findings, "")),
+        ]
+    )
+    return
+
+
+@app.cell
+def hold_selection(pairings, ranked, variants):
     layer_options = tables.create_layer_options(variants, pairings)
     mo.stop(not layer_options, say(["This network has no layers."], "info"))
-    # The first row of the heatmap opens; a network without weights opens its first layer.
-    _names = [*(row.layer for row in ranges), *layer_options.values()]
-    get_layer, select, asked_layer = remember_layer(_names)
+    # The worst layer opens; a network without weights opens its first layer.
+    _names = [*(one.layer for one in ranked), *layer_options.values()]
+    get_layer, select, asked_layer = remember_layer(
+        [name for name in _names if name in layer_options.values()]
+    )
     return asked_layer, get_layer, layer_options, select
 
 
 @app.cell
 def explain_unknown_layer(asked_layer, layer_options):
     say(tables.explain_link("layer", asked_layer, layer_options.values()), "warn")
+    return
+
+
+@app.cell(hide_code=True)
+def explain_ranking(ranked):
+    mo.md("""
+    **The ranking**: one row for each quantized layer of each variant, worst first by its worst
+    output channel. **SQNR** compares the float weights with their values, in decibels: 6 dB more
+    is half the error, and under 20 dB hurts. Point at a heading to read what a column counts;
+    click a row to look inside.
+    """) if ranked else None
+    return
+
+
+@app.cell
+def choose_severity(ranked):
+    _options = tables.create_severity_options(ranked)
+    severity_choice = mo.ui.radio(_options, value=next(iter(_options)), inline=True, label="Show")
+    severity_choice if len(_options) > 1 else None
+    return (severity_choice,)
+
+
+@app.cell
+def show_ranking(pairings, ranked, select, severity_choice):
+    shown_rows = tables.select_ranked(ranked, severity_choice.value)
+    show_clickable(
+        tables.create_ranking(shown_rows, pairings), lambda row: select(shown_rows[row].layer)
+    )
+    return (shown_rows,)
+
+
+@app.cell
+def tint_selected_rows(get_layer, shown_rows):
+    _name = get_layer()
+    mo.Html(figures.tint_rows([i for i, row in enumerate(shown_rows) if row.layer == _name]))
+    return
+
+
+@app.cell(hide_code=True)
+def explain_heatmap(ranges):
+    mo.md("""
+    **The ranges**: one row for each layer that has weights, in graph order. A bar runs from the
+    lowest to the highest weight; its colour tells how wide that **range** is. One **scale** must
+    reach across a whole range, so a bar far wider than the others leaves few codes for the small
+    weights. Rows can be clicked here too.
+    """) if ranges else None
     return
 
 
@@ -187,15 +408,6 @@ def outline_selected_row(get_layer, ranges):
     _rows = [row.layer for row in ranges]
     _row = _rows.index(get_layer()) if get_layer() in _rows else None
     mo.Html(figures.outline_row(len(_rows), _row))
-    return
-
-
-@app.cell
-def show_ranges(pairings, ranges, select, variants):
-    show_clickable(
-        tables.create_range_table(ranges, list(variants), pairings),
-        lambda row: select(ranges[row].layer),
-    )
     return
 
 
@@ -246,6 +458,13 @@ def find_selected_layer(get_layer, pairings, variants):
 
 
 @app.cell
+def show_layer_findings(findings, layer):
+    _shown = show_findings(tables.about_layer(findings, layer))
+    mo.vstack(_shown) if _shown else None
+    return
+
+
+@app.cell
 def explain_layer(names, variants):
     say(tables.explain_layer(variants, names), "info")
     return
@@ -282,99 +501,157 @@ def show_histograms(files, layer, log_counts, pairings, variants):
     return
 
 
-@app.function(hide_code=True)
-def say(sentences, kind="info"):
-    """Return a callout of plain text, None if there is nothing to say."""
-    text = "".join(f"<div>{html.escape(sentence, quote=True)}</div>" for sentence in sentences)
-    return mo.callout(mo.Html(text), kind=kind) if sentences else None
+@app.cell
+def measure_selected(layer, scan, variants):
+    measured = {
+        name: one for name, one in scan.rows.get(layer, {}).items() if one.quantization is not None
+    }
+    colors = figures.color_variants(list(variants))
+    return colors, measured
 
 
-@app.function(hide_code=True)
-def remember_layer(names):
-    """Return the getter of the selected layer, its one setter, and the layer the link asks for.
-
-    The setter is for every control; it writes the address too. The first of ``names`` is selected
-    unless the link says otherwise.
-    """
-    query = mo.query_params()
-    asked = query.get("layer")
-    get_layer, set_layer = mo.state(asked if asked in names else names[0])
-
-    def select(name):
-        if name != get_layer():
-            query.set("layer", name)
-            set_layer(name)
-
-    return get_layer, select, asked
+@app.cell(hide_code=True)
+def explain_channels(measured):
+    mo.md("""
+    **The channels**: the range of each output channel as a bar, the float range as a line, and
+    above them the channel's SQNR. ▼ marks the worst. One scale for all channels fits the widest
+    bar; what is much lower is rounded away.
+    """) if measured else None
+    return
 
 
-@app.function(hide_code=True)
-def show_summary(summary, original):
-    """Return what one variant is, as a card."""
-    return mo.stat(
-        tables.format_bytes(summary.file_bytes),
-        label=summary.name,
-        caption=tables.describe_variant(summary, original),
-        bordered=True,
+@app.cell
+def show_channels(colors, files, layer, measured):
+    mo.stop(not measured)
+    _picture = figures.pictures.get(
+        ("channels", files, layer),
+        lambda: figures.render_channels(measured, colors, about=layer),
     )
+    show_picture(_picture)
+    return
 
 
-@app.function(hide_code=True)
-def show_clickable(table, choose_row):
-    """Return a table that is made once; a click anywhere calls ``choose_row`` with the row."""
-    return mo.ui.table(
-        table,
-        selection="single-cell",
-        on_change=lambda cells: [choose_row(int(cell.row)) for cell in cells],
-        style_cell=figures.style_row,
-        format_mapping=dict.fromkeys(table.select_dtypes("number"), "{:.4g}"),
-        header_tooltip=tables.explain_columns(table),
-        freeze_columns_left=["layer"],
-        pagination=False,
-        max_height=420,
-        show_column_summaries=False,
-        show_data_types=False,
+@app.cell(hide_code=True)
+def explain_codes(measured):
+    mo.md("""
+    **The codes**: how often each integer occurs. The **rails** are the lowest and the highest
+    code. The largest weight of each scale sits there; many more than that were cut off.
+    """) if measured else None
+    return
+
+
+@app.cell
+def show_codes(colors, files, layer, log_counts, measured):
+    _codes = figures.count_codes(measured)
+    mo.stop(not _codes)
+    _picture = figures.pictures.get(
+        ("codes", files, layer, log_counts.value),
+        lambda: figures.render_codes(_codes, colors, log=log_counts.value, about=layer),
     )
+    show_picture(_picture)
+    return
 
 
-@app.function(hide_code=True)
-def render_weights(weights, layer, log):
-    """Return the histograms of a layer's weights, without a chart where none can be read."""
-    with spin_if_large("Counting the weights", weights):
-        values, problems = tables.read_values(weights)
-        histograms = compute_histograms(values)
-        if not values:
-            return figures.Picture(b"", "", tuple(problems))
-        picture = figures.render_histograms(histograms, log=log, about=layer)
-    return replace(picture, notes=tuple(problems))
+@app.cell(hide_code=True)
+def explain_errors(measured):
+    mo.md("""
+    **The errors**: float weight minus value, in steps of the scale. Rounding stays within half a
+    step (dashed); what lies beyond was cut off, or is not this weight.
+    """) if any(one.sums.e_square is not None for one in measured.values()) else None
+    return
 
 
-@app.function(hide_code=True)
-def spin_if_large(text, weights):
-    """Return a spinner for what takes longer than half a second, else nothing."""
-    size = sum(math.prod(weight.shape) for weight in weights.values())
-    return mo.status.spinner(text, remove_on_exit=True) if size > 4e6 else nullcontext()
+@app.cell
+def show_errors(colors, files, layer, log_counts, measured, scan):
+    mo.stop(not any(one.sums.e_square is not None for one in measured.values()))
+    _picture = figures.pictures.get(
+        ("errors", files, layer, log_counts.value),
+        lambda: render_layer_errors(scan, layer, colors, log_counts.value),
+    )
+    show_picture(_picture)
+    return
 
 
-@app.function(hide_code=True)
-def show_picture(picture, otherwise):
-    """Return a chart with its text alternative and its notes, a sentence where there is none."""
-    if not picture.png:
-        return say(picture.notes or [otherwise])
-    chart = mo.image(picture.png, alt=picture.alt, width="100%")
-    return mo.vstack([chart, say(picture.notes, "warn")]) if picture.notes else chart
+@app.cell(hide_code=True)
+def ask_what_to_take(variants):
+    mo.md("""
+    ## 5. Take it with you
+
+    **Leave layers out**: tick the layers that are to stay float, or to have a scale for each
+    channel, and paste the text into the quantizer. Those with an error or a warning are ticked.
+    """) if variants else None
+    return
 
 
-@app.function(hide_code=True)
-def show_table(table):
-    """Return a table for the page, its names as plain text."""
-    return mo.Html(tables.to_html(table))
+@app.cell
+def choose_exclusion(findings, scan, variants):
+    _layers, _bad = tables.list_layers_to_exclude(scan, findings)
+    exclude_layers = mo.ui.multiselect(_layers, value=_bad, label="Layers", full_width=True)
+    exclude_tool = mo.ui.dropdown(
+        [*exports.EXCLUSIONS, PER_CHANNEL], value=next(iter(exports.EXCLUSIONS)), label="For"
+    )
+    mo.vstack([exclude_layers, exclude_tool])
+    return exclude_layers, exclude_tool
 
 
-@app.function(hide_code=True)
-def show_problems(title, table):
-    """Return a closed list behind a warning, None if the list is empty."""
-    return mo.callout(mo.accordion({title: show_table(table)}), "warn") if len(table) else None
+@app.cell
+def show_exclusion(exclude_layers, exclude_tool, pairings, ranked, variants):
+    _text = write_exclusion(exclude_tool.value, variants, pairings, exclude_layers.value, ranked)
+    mo.ui.code_editor(_text, language="python", disabled=True, max_height=420)
+    return
+
+
+@app.cell(hide_code=True)
+def explain_downloads(variants):
+    mo.md("""
+    **The numbers**: every metric of every layer, and every finding.
+    """) if variants else None
+    return
+
+
+@app.cell
+def offer_tables(findings, model_choice, scan, variants):
+    _files = {
+        "metrics.csv": lambda: exports.create_metrics_csv(scan, findings),
+        "findings.csv": lambda: exports.create_findings_csv(findings),
+        "everything.json": lambda: exports.create_json(variants, scan, findings),
+    }
+    offer(model_choice.value, _files)
+    return
+
+
+@app.cell(hide_code=True)
+def explain_graph_viewers(variants):
+    mo.md("""
+    **In the graph**: drop the Netron file onto the model in Netron and each node shows its
+    numbers and findings; give the other file to Model Explorer and the nodes take the colour of
+    one metric.
+    """) if variants else None
+    return
+
+
+@app.cell
+def choose_graph(ranked, variants):
+    graph_file = mo.ui.dropdown(list(variants), value=next(iter(variants)), label="Opened there")
+    _judged = list(dict.fromkeys(one.variant for one in ranked)) or list(variants)
+    graph_variant = mo.ui.dropdown(_judged, value=_judged[0], label="Colour by variant")
+    _metrics = {tables.name_metric(metric): metric for metric in METRICS}
+    graph_metric = mo.ui.dropdown(_metrics, value=tables.choose_metric(ranked), label="and metric")
+    mo.hstack([graph_file, graph_variant, graph_metric], justify="start", wrap=True)
+    return graph_file, graph_metric, graph_variant
+
+
+@app.cell
+def offer_overlays(findings, graph_file, graph_metric, graph_variant, model_choice, scan, variants):
+    _graph, _colors = graph_file.value, (graph_variant.value, graph_metric.value)
+    _files = {
+        "netron.json": lambda: exports.create_netron_attachment(variants, scan, findings, _graph),
+        "model-explorer.json": lambda: exports.create_model_explorer_data(
+            variants, scan, *_colors, _graph
+        ),
+    }
+    offer(model_choice.value, _files)
+    return
 
 
 if __name__ == "__main__":

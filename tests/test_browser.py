@@ -5,6 +5,8 @@ Without Chromium these tests are skipped; with REQUIRE_BROWSER=1 they fail inste
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -33,6 +35,9 @@ SWITCHES = (
 WAIT = 30_000  # milliseconds; a bound for a broken page, not a promise about speed
 HOSTILE = '<img src=x onerror="window.hacked=1">$\\foo_1$'
 HISTOGRAMS = "img[alt*='equal bins']"
+CHANNELS, CODES = "img[alt*='Output channels']", "img[alt*='Integer codes']"
+ERRORS = "img[alt*='in steps of the scale']"
+WORST = "/block1/conv_dw/Conv"
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +49,8 @@ def browser() -> Iterator[object]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
+        # One context: the pages share what the browser keeps of marimo itself.
+        yield browser.new_context(viewport={"width": 1280, "height": 4600})
         browser.close()
 
 
@@ -105,21 +111,27 @@ class Viewer:
         self.page = page
         self.errors: list[str] = []
         self.runs: Counter[str] = Counter()
+        self.completed = 0
         page.set_default_timeout(WAIT)
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("websocket", lambda socket: socket.on("framereceived", self._count_runs))
-        page.goto(url)
+        with page.expect_websocket() as socket:
+            page.goto(url)
+        self.socket = socket.value
         self.wait_until_idle()
 
     def _count_runs(self, frame: str | bytes) -> None:
         message = json.loads(frame)
         data = message.get("data") or message
+        self.completed += message.get("op") == "completed-run"
         if message.get("op") == "cell-op" and data.get("status") == "running":
             self.runs[data["cell_id"]] += 1
 
     def wait_until_idle(self) -> None:
-        """Wait for the last thing on the page: the histograms, or the sentence in their place."""
+        """Wait for the first run of all cells, and for the histograms or what stands for them."""
+        while not self.completed:
+            self.socket.wait_for_event("framereceived")
         self.page.wait_for_selector(f"{HISTOGRAMS}, :text('no weights to draw')", state="attached")
 
     @property
@@ -135,7 +147,7 @@ class Viewer:
         self.page.get_by_role("option", name=name).click()
 
     def click_table(self, layer: str, column: int) -> None:
-        row = self.page.get_by_role("row", name=layer)
+        row = self.page.get_by_role("row", name=layer).first
         row.get_by_role("cell").nth(column).click()
 
     def wait_for_layer(self, name: str) -> None:
@@ -178,13 +190,12 @@ def open_page(browser, address: str):
     viewers = []
 
     def open_at(query: str = "model=resnet8") -> Viewer:
-        context = browser.new_context(viewport={"width": 1280, "height": 3200})
-        viewers.append(Viewer(context.new_page(), f"{address}?{query}"))
+        viewers.append(Viewer(browser.new_page(), f"{address}?{query}"))
         return viewers[-1]
 
     yield open_at
     for viewer in viewers:
-        viewer.page.context.close()
+        viewer.page.close()
         assert viewer.errors == []
 
 
@@ -215,17 +226,17 @@ def test_a_click_anywhere_on_a_row_of_the_table_selects_its_layer(open_page):
 def test_a_click_on_a_table_that_was_searched_selects_the_row_one_sees(open_page):
     viewer = open_page()
     viewer.page.get_by_placeholder("Search").fill("skip")
-    viewer.page.get_by_text("2 rows").wait_for()
+    viewer.page.get_by_text("4 rows").wait_for()
     viewer.click_table("/stack3/skip/conv/Conv", column=0)
     viewer.wait_for_layer("/stack3/skip/conv/Conv")
 
 
-@pytest.mark.parametrize("x", [0.05, 0.3, 0.85], ids=["label", "first panel", "last panel"])
-def test_a_click_on_a_row_of_the_heatmap_selects_its_layer(open_page, x):
+def test_a_click_anywhere_on_a_row_of_the_heatmap_selects_its_layer(open_page):
     viewer = open_page()
-    viewer.click_heatmap(8, 10, x)
-    viewer.wait_for_layer("/stack3/skip/conv/Conv")
-    assert viewer.outlined_row(10) == 8
+    for x, row, layer in ((0.05, 8, "/stack3/skip/conv/Conv"), (0.85, 6, "/stack3/conv1/Conv")):
+        viewer.click_heatmap(row, 10, x)
+        viewer.wait_for_layer(layer)
+        assert viewer.outlined_row(10) == row
 
 
 def test_a_click_runs_each_cell_at_most_once_and_draws_the_heatmap_never(open_page):
@@ -257,17 +268,17 @@ def test_a_layer_without_quantization_parameters_says_so(open_page):
     assert viewer.outlined_row(10) is None
 
 
-def test_a_link_to_a_layer_that_is_not_there_says_so_and_opens_the_first(open_page):
-    viewer = open_page("model=resnet8&layer=/stack9/conv")
+def test_a_link_to_a_layer_that_is_not_there_says_so_and_opens_the_worst(open_page):
+    viewer = open_page("model=dscnn&layer=/stack9/conv")
     viewer.page.get_by_text("/stack9/conv").wait_for()
-    viewer.page.locator(f"{HISTOGRAMS}[alt*='/conv/Conv']").wait_for(state="attached")
+    viewer.page.locator(f"{HISTOGRAMS}[alt*='{WORST}']").wait_for(state="attached")
 
 
 def test_another_network_opens_with_its_own_first_layer(open_page):
     viewer = open_page("model=resnet8&layer=/dense/Gemm")
     viewer.page.get_by_label("Network").select_option("dscnn")
     viewer.page.get_by_role("group", name="Range of the weights of 14 layers").wait_for()
-    viewer.page.locator(f"{HISTOGRAMS}[alt*='/conv/Conv']").wait_for(state="attached")
+    viewer.page.locator(f"{HISTOGRAMS}[alt*='{WORST}']").wait_for(state="attached")
     assert viewer.layer_in_address is None
 
 
@@ -278,6 +289,78 @@ def test_the_switch_draws_the_counts_on_a_logarithmic_axis(open_page):
     viewer.page.wait_for_function(
         "before => document.querySelector(`img[alt*='equal bins']`).src !== before", arg=before
     )
+
+
+def test_the_ranking_begins_with_the_worst_layer_and_a_click_shows_its_findings(open_page):
+    viewer = open_page("model=dscnn&layer=/dense/Gemm")
+    page = viewer.page
+    page.get_by_text("2 errors, 1 warning: the worst is").wait_for()
+    first = page.locator("marimo-table").get_by_role("row").nth(1)
+    assert first.get_by_role("cell").first.inner_text() == WORST
+    assert page.get_by_text("What helps").count() == 0
+    first.get_by_role("cell").nth(4).click()
+    viewer.wait_for_layer(WORST)
+    page.get_by_text("What helps: Quantize per-channel").first.wait_for()
+    assert page.get_by_text("error in UINT8").count() == 2
+    for chart in (CHANNELS, CODES, ERRORS):
+        page.wait_for_selector(f"{chart}[alt*='{WORST}'][alt*='UINT8: ']", state="attached")
+    assert "31 under 20 dB" in page.locator(CHANNELS).get_attribute("alt")
+    # Its rows of both variants are tinted, and the table is still the one that was clicked.
+    tints = page.locator("marimo-table").get_by_role("row", name=WORST).locator("td:nth-child(2)")
+    script = "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    assert tints.evaluate_all(script) == ["rgba(232, 89, 12, 0.2)"] * 2
+    assert first.element_handle().evaluate("element => element.isConnected")
+
+
+def test_the_ranking_is_filtered_by_severity(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.page.get_by_text("28 rows", exact=False).last.wait_for()
+    viewer.page.get_by_role("radio", name="warning or worse").click()
+    viewer.page.get_by_text("2 rows,").wait_for()
+    viewer.click_table("/block2/conv_dw/Conv", column=3)
+    viewer.wait_for_layer("/block2/conv_dw/Conv")
+
+
+def test_a_healthy_network_says_so_and_offers_no_filter(open_page):
+    viewer = open_page("model=resnet8")
+    viewer.page.get_by_text("No findings: ").wait_for()
+    assert viewer.page.get_by_role("radio").count() == 0
+
+
+def test_the_downloads_are_files_that_parse(open_page):
+    viewer = open_page("model=dscnn")
+    files = {}
+    for name in ("metrics.csv", "findings.csv", "netron.json", "model-explorer.json"):
+        with viewer.page.expect_download() as download:
+            viewer.page.get_by_role("link", name=name).click()
+        assert download.value.suggested_filename == f"dscnn-{name}"
+        files[name] = Path(download.value.path()).read_text(encoding="utf-8")
+    lines = list(csv.DictReader(io.StringIO(files["metrics.csv"])))
+    assert len(lines) == 14 * 3
+    worst = {
+        line["variant"]: line["worst_channel_sqnr_db"] for line in lines if WORST in line.values()
+    }
+    assert (worst["FP32"], float(worst["UINT8"])) == ("", 0.0)
+    assert len(list(csv.DictReader(io.StringIO(files["findings.csv"])))) == 3
+    assert json.loads(files["netron.json"])["signature"] == "netron:attachment"
+    assert json.loads(files["model-explorer.json"])["results"][WORST] == {"value": 0.0}
+
+
+def test_the_ticked_layers_and_the_tool_decide_the_text_to_paste(open_page):
+    viewer = open_page("model=dscnn")
+    page = viewer.page
+    code = page.locator(".cm-content")
+    code.get_by_text("nodes_to_exclude = [").wait_for()
+    assert f"'{WORST}'" in code.inner_text()
+    assert "/dense/Gemm" not in code.inner_text()
+    page.get_by_label("Layers", exact=True).click()
+    page.get_by_role("option", name="/dense/Gemm").click()
+    code.get_by_text("'/dense/Gemm'").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_label("For").select_option("NNCF")
+    code.get_by_text("nncf.IgnoredScope").wait_for()
+    page.get_by_label("For").select_option("onnxruntime, a scale for each channel")
+    code.get_by_text("tensor_quant_overrides = {").wait_for()
 
 
 def test_a_hostile_name_is_shown_as_text_and_a_damaged_file_in_a_sentence(open_page):

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import threading
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from playground.utils import figures
-from playground.utils.parameter_inspector import LayerRanges, compute_histograms
+from playground.utils.parameter_inspector import (
+    LayerRanges,
+    Measured,
+    compute_histograms,
+    load_model,
+    scan_variants,
+)
+from playground.utils.tables import compute_layer_errors
 
 VARIANTS = ("FP32", "INT8", "UINT8")
 ROWS = (
@@ -205,6 +215,201 @@ def test_weights_that_are_not_finite_are_counted_in_words():
     assert "2 not finite, not drawn" in [text.get_text() for text in ax.texts]
 
 
+CODES = np.random.default_rng(2).integers(-90, 91, (7, 5, 3)).astype(np.int8)
+CODES[:, 0, 0] = (127, 127, 127, 127, 127, -127, 127)
+STEPS = np.array([1, 2, 4, 8, 16, 32, 0.5], np.float32) / 100
+ROUNDING = np.random.default_rng(3).uniform(-0.4, 0.4, CODES.shape)
+ROUNDING[4, 1:] *= 100
+
+
+def conv(codes: np.ndarray | None, weight: np.ndarray, scale: np.ndarray) -> onnx.ModelProto:
+    """Return one Conv, its weight float or as codes with a scale for each channel."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "conv")]
+    stored = {"w": weight} if codes is None else {"q": codes, "s": scale}
+    if codes is not None:
+        nodes.insert(0, helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0))
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+        for name, shape in (("x", (1, 5, 9)), ("y", (1, len(weight), 7)))
+    ]
+    tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
+    opset = [helper.make_opsetid("", 21)]
+    graph = helper.make_graph(nodes, "graph", *ends, tensors)
+    return helper.make_model(graph, opset_imports=opset, ir_version=10)
+
+
+def scan_of(codes: np.ndarray, scale: np.ndarray, rounding: np.ndarray | None):
+    steps = scale.reshape(-1, 1, 1)
+    values = codes.astype(np.float32) * steps
+    variants = {}
+    if rounding is not None:
+        weight = (values + rounding * steps).astype(np.float32)
+        variants["FP32"] = load_model(conv(None, weight, scale))
+    variants["INT8"] = load_model(conv(codes, values, scale))
+    return scan_variants(variants)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return scan_of(CODES, STEPS, ROUNDING)
+
+
+@pytest.fixture(scope="module")
+def measured(scan) -> dict[str, Measured]:
+    return {"INT8": scan.rows["conv"]["INT8"]}
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Measured]:
+    return dict(scan_of(CODES, STEPS, None).rows["conv"])
+
+
+COLORS = figures.color_variants(["FP32", "INT8"])
+
+
+def decibels() -> np.ndarray:
+    steps = STEPS.reshape(-1, 1, 1)
+    exact = (CODES * steps + ROUNDING * steps).reshape(7, -1)
+    error = (ROUNDING * steps).reshape(7, -1)
+    return 20 * np.log10(np.linalg.norm(exact, axis=1) / np.linalg.norm(error, axis=1))
+
+
+def test_every_channel_has_a_point_at_its_sqnr_and_a_bar_over_its_range(measured):
+    above, below = figures.draw_channels(measured, COLORS).axes
+    points = np.asarray(above.collections[0].get_offsets())
+    assert points[:, 0].tolist() == list(range(7))
+    assert points[:, 1] == pytest.approx(decibels(), rel=1e-3)
+    values = (CODES * STEPS.reshape(-1, 1, 1)).reshape(7, -1)
+    heights = [path.vertices[:, 1] for path in below.collections[0].get_paths()]
+    assert [h.min() for h in heights] == pytest.approx(values.min(axis=1), rel=1e-5)
+    assert [h.max() for h in heights] == pytest.approx(values.max(axis=1), rel=1e-5)
+
+
+def test_the_worst_channels_are_marked_by_shape_and_named_in_numbers(measured):
+    worst = np.argsort(decibels())[:3]
+    assert figures.worst_channels(measured["INT8"]) == worst.tolist()
+    figure = figures.draw_channels(measured, COLORS)
+    assert figure.axes[0].collections[1].get_offsets()[:, 0].tolist() == worst.tolist()
+    named = f"worst no. {worst[0]} ({decibels()[worst[0]]:.1f} dB), {worst[1]} ("
+    assert figure.axes[0].get_title(loc="right").startswith(named.replace("-", "−"))
+    assert named.replace("-", "−") in figures.describe_channels(measured, "conv")
+
+
+def test_without_a_float_original_the_widest_channels_are_named(alone):
+    figure = figures.draw_channels(alone, COLORS)
+    (ax,) = figure.axes
+    widths = 127 * STEPS
+    order = np.argsort(-widths)[:3]
+    first = f"{order[0]} ({widths.max() / np.median(widths):.3g}×)"
+    assert ax.get_title(loc="right").startswith(f"widest no. {first}, {order[1]} (")
+    assert "SQNR" not in figures.describe_channels(alone)
+
+
+def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
+    scale = STEPS.copy()
+    scale[2] = 1e-33
+    noise = np.where(np.arange(7).reshape(-1, 1, 1) == 2, -0.9 * CODES, ROUNDING)
+    one = scan_of(CODES, scale, noise).rows["conv"]["INT8"]
+    assert 2 not in figures.worst_channels(one)
+
+
+@pytest.mark.parametrize("count", [1, 160, 161, 1000])
+def test_any_number_of_channels_is_drawn_and_many_as_one_outline(count):
+    codes = np.random.default_rng(4).integers(-127, 128, (count, 5, 1)).astype(np.int8)
+    scale = np.full(count, 0.01, np.float32)
+    one = dict(scan_of(codes, scale, None).rows["conv"])
+    (ax,) = figures.draw_channels(one, COLORS).axes
+    if count > figures.MOST_BARS:
+        assert ax.patches[0].get_data().values == pytest.approx(one["INT8"].sums.high)
+    else:
+        assert len(ax.collections[0].get_paths()) == count
+    assert figures.render_channels(one, COLORS).png
+
+
+def test_every_code_has_its_count_and_the_rails_stand_out(measured):
+    codes = figures.count_codes(measured)
+    ax = figures.draw_codes(codes, COLORS).axes[0]
+    steps, *rails = ax.patches
+    expected = np.bincount(CODES.reshape(-1).astype(int) + 128, minlength=256)
+    assert steps.get_data().values.tolist() == expected.tolist()
+    assert steps.get_data().edges[0] == -128.5
+    middles = [rail.get_x() + rail.get_width() / 2 for rail in rails]
+    assert middles == pytest.approx([-127, 127])
+    assert [rail.get_height() for rail in rails] == [1, 6]
+    assert ax.get_title(loc="right").endswith(f"{7 / CODES.size:.2%} at the rails")
+    words = figures.describe_codes(codes, "conv")
+    assert f"{np.unique(CODES).size} of 256 codes occur" in words
+    assert "1 at −127, 6 at 127." in words
+
+
+def test_sixteen_bit_codes_are_drawn_several_to_a_step():
+    counts = np.zeros(65536, np.int64)
+    counts[[5, 40000, 40001]] = (2, 3, 4)
+    ax = figures.plot_codes(figures.CodeCounts(-32768, counts, (-32767, 32767)), color="k")
+    values = ax.patches[0].get_data().values
+    assert len(values) == 256
+    assert (values.sum(), values[40000 // 256]) == (9, 7)
+
+
+def test_float_weights_have_no_codes(scan):
+    assert figures.count_codes({"FP32": scan.rows["conv"]["FP32"]}) == {}
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_errors_in_steps_hold_the_counts_that_numpy_finds(scan, log):
+    errors, _ = compute_layer_errors(scan, "conv")
+    ax = figures.draw_errors(errors, COLORS, log=log).axes[0]
+    edges = ax.patches[0].get_data().edges
+    counts, _ = np.histogram(ROUNDING, edges)
+    assert np.abs(ax.patches[0].get_data().values - counts).max() <= 1  # float32 at an edge
+    assert {line.get_xdata()[0] for line in ax.lines} == {-0.5, 0.5}
+    beyond = f"{(np.abs(ROUNDING) > 0.5).mean():.2%}"
+    assert f"{beyond} beyond" in ax.get_title(loc="right")
+    words = figures.describe_errors(errors, "conv")
+    assert f"{beyond} of {ROUNDING.size} weights beyond half a step" in words
+
+
+def test_a_variant_keeps_its_colour_in_every_chart(measured):
+    figure = figures.draw_codes(figures.count_codes(measured), COLORS)
+    assert to_rgb(figure.axes[0].patches[0].get_facecolor()) == to_rgb(figures.VARIANT_COLORS[1])
+
+
+def test_the_charts_of_a_layer_take_any_name():
+    measured = {HOSTILE: scan_of(CODES, STEPS, None).rows["conv"]["INT8"]}
+    colors = figures.color_variants([HOSTILE])
+    assert figures.render_channels(measured, colors, about=HOSTILE).png
+    assert figures.render_codes(figures.count_codes(measured), colors, about=HOSTILE).png
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
+    many = {f"variant {i}": measured["INT8"] for i in range(count)}
+    colors = figures.color_variants(list(many))
+    errors, _ = compute_layer_errors(scan, "conv")
+    for figure in (
+        figures.draw_channels(many, colors),
+        figures.draw_codes(figures.count_codes(many), colors),
+        figures.draw_errors(dict.fromkeys(many, errors["INT8"]), colors),
+    ):
+        figure.canvas.draw()
+        for ax in panels(figure):
+            left, right = ax._left_title.get_window_extent(), ax._right_title.get_window_extent()
+            assert left.x1 < right.x0
+
+
+def test_a_chart_on_the_page_is_an_image_with_its_words_as_plain_text():
+    shown = figures.frame_picture(figures.Picture(b"drawn", '<b> "x"'))
+    assert 'src="data:image/png;base64,ZHJhd24="' in shown
+    assert 'alt="&lt;b&gt; &quot;x&quot;"' in shown
+
+
+def test_the_tint_is_set_for_every_row_of_the_layer():
+    style = figures.tint_rows([2, 5])
+    assert "--table-row-2:" in style
+    assert "--table-row-5:" in style
+    assert "transparent" in figures.style_row("2", "layer", "conv")["backgroundColor"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9])
 def test_every_variant_has_a_panel_and_none_covers_another(count):
     record = compute_histograms({f"V{i}": np.arange(i + 2.0) for i in range(count)})
@@ -218,13 +423,15 @@ def test_a_picture_is_transparent_where_nothing_is_drawn(histograms):
     assert Image.open(io.BytesIO(png)).convert("RGBA").getpixel((0, 0))[3] == 0
 
 
-@pytest.mark.parametrize("page", ["#ffffff", "#181c1a"])
-def test_text_is_legible_on_the_light_and_on_the_dark_page(page):
-    light, dark = sorted((luminance(figures.INK), luminance(page)), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) > 4
+@pytest.mark.parametrize(("page", "brighter"), [("#ffffff", False), ("#181c1a", True)])
+def test_text_is_legible_on_the_light_and_on_the_dark_page(page, brighter):
+    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", figures.PAGE_STYLE)
+    ink = tuple(min(1, part * (float(factor) if brighter else 1)) for part in to_rgb(figures.INK))
+    light, dark = sorted((luminance(ink), luminance(page)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
-def luminance(color: str) -> float:
+def luminance(color: str | tuple[float, ...]) -> float:
     """Relative luminance. Source: WCAG 2.2."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))

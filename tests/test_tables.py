@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -11,16 +12,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from playground.utils import tables
 from playground.utils.parameter_inspector import (
+    METRICS,
     LayerPair,
-    LayerRanges,
     Pairing,
     VariantSummary,
-    compute_all_layer_ranges,
     find_layer,
     layer_names,
     load_model,
     pair_variants,
+    scan_variants,
 )
+from playground.utils.parameter_inspector.findings import Finding
 
 SHAPE = (5, 3, 2, 4)
 SCALE = np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32)
@@ -29,8 +31,19 @@ BIAS = np.arange(5, dtype=np.int32)
 CODES = np.random.default_rng(0).integers(-128, 128, SHAPE).astype(np.int8)
 
 
-def create_model(quantized: bool) -> onnx.ModelProto:
-    """Return Conv -> Relu -> Abs, the Conv quantized per channel with its input, or float."""
+SPREAD = SCALE.reshape(5, 1, 1, 1)
+VALUES = (CODES - ZERO_POINT.reshape(5, 1, 1, 1).astype(np.float32)) * SPREAD
+# In steps of the scale: what rounding leaves, and one weight that was cut off.
+ERRORS = np.random.default_rng(1).uniform(-0.49, 0.49, SHAPE).astype(np.float32)
+ERRORS[3, 1, 0, 2] = 2.75
+
+
+def create_model(quantized: bool, errors: np.ndarray | float = 0.0) -> onnx.ModelProto:
+    """Return Conv -> Relu -> Abs, the Conv quantized per channel with its input, or float.
+
+    Args:
+        errors: float weight - value, in steps.
+    """
     arrays, nodes, weight = {}, [], ["x", "w", "b"]
     if quantized:
         arrays = {"q": CODES, "s": SCALE, "z": ZERO_POINT, "bq": BIAS, "bs": SCALE / 8}
@@ -43,8 +56,7 @@ def create_model(quantized: bool) -> onnx.ModelProto:
         ]
         weight = ["xd", "w", "b"]
     else:
-        steps = CODES.astype(np.float32) - ZERO_POINT.reshape(5, 1, 1, 1)
-        arrays = {"w": steps * SCALE.reshape(5, 1, 1, 1), "b": np.zeros(5, np.float32)}
+        arrays = {"w": VALUES + errors * SPREAD, "b": np.zeros(5, np.float32)}
     nodes += [
         helper.make_node("Conv", weight, ["c"], "conv"),
         helper.make_node("Relu", ["c"], ["r"], "relu"),
@@ -136,32 +148,230 @@ def test_a_layer_that_a_quantizer_merged_is_explained(variants):
     assert "merge" in sentences[0]
 
 
+# The ranking
+
+
 @pytest.fixture(scope="module")
-def range_table(variants, pairings):
-    ranges = compute_all_layer_ranges(variants, pairings)
-    return tables.create_range_table(ranges, list(variants), pairings)
+def lossy():
+    """Return variants whose weights differ by ERRORS, and their scan."""
+    models = {
+        "FP32": load_model(create_model(False, ERRORS)),
+        "INT8": load_model(create_model(True)),
+    }
+    return models, scan_variants(models)
 
 
-def test_the_range_table_has_the_rows_of_the_heatmap_and_numpys_numbers(range_table):
-    values = (CODES - ZERO_POINT.reshape(5, 1, 1, 1).astype(np.float64)) * SCALE.reshape(5, 1, 1, 1)
-    (row,) = range_table.to_dict("records")
-    assert row["layer"] == "conv"
-    for name in ("FP32", "INT8"):
-        assert row[f"{name} low"] == pytest.approx(values.min(), rel=1e-3)
-        assert row[f"{name} high"] == pytest.approx(values.max(), rel=1e-3)
-        assert row[f"{name} width"] == pytest.approx(np.ptp(values), rel=1e-3)
+def finding(severity: str, layer: str = "conv", variant: str = "INT8", rule: str = "clipping"):
+    return Finding(rule, severity, variant, layer, "It has 3.", "Do `this`.")
 
 
-def test_every_column_of_the_range_table_has_a_tooltip(range_table):
-    assert set(tables.explain_columns(range_table)) == set(range_table.columns)
+def stub(layer: str, severity: str = "", **metrics: float) -> tables.RankedLayer:
+    numbers = {metric.name: np.nan for metric in METRICS} | metrics
+    found = (finding(severity, layer),) if severity else ()
+    return tables.RankedLayer(layer, "INT8", SimpleNamespace(metrics=numbers), found)
 
 
-def test_a_range_that_is_missing_leaves_its_cells_empty():
-    rows = [LayerRanges("a", "Conv", {"FP32": (-1.23456, 2.0)}), LayerRanges("b", "Conv", {})]
-    table = tables.create_range_table(rows, ["FP32"], {})
-    assert table["FP32 low"].tolist()[0] == -1.235
-    assert table.iloc[1][["FP32 low", "FP32 high", "FP32 width"]].isna().all()
-    assert "paired by" not in table
+def ranking_of(scan, variants, findings=()):
+    ranked = tables.rank_layers(list(variants), scan, findings)
+    return tables.create_ranking(ranked, scan.pairings)
+
+
+def test_the_ranking_has_a_row_for_each_quantized_layer_with_numpys_numbers(lossy):
+    variants, scan = lossy
+    (row,) = ranking_of(scan, variants).to_dict("records")
+    exact = (VALUES + ERRORS * SPREAD).astype(np.float64).reshape(5, -1)
+    error = exact - VALUES.reshape(5, -1)
+    decibels = 20 * np.log10(np.linalg.norm(exact, axis=1) / np.linalg.norm(error, axis=1))
+    assert (row["layer"], row["variant"], row["operator"]) == ("conv", "INT8", "Conv")
+    assert row["worst channel, dB"] == pytest.approx(decibels.min(), rel=1e-4)
+    assert row["channel no."] == decibels.argmin()
+    assert row["lowest"] == pytest.approx(VALUES.min())
+    assert row["width"] == pytest.approx(np.ptp(VALUES))
+    assert row["paired by"] == "✓ name and values"
+
+
+def test_every_metric_has_a_column_of_its_own_with_its_definition_as_tooltip(lossy):
+    table = ranking_of(lossy[1], lossy[0])
+    meanings = tables.explain_ranking(table)
+    assert list(meanings) == list(table.columns)
+    for metric in METRICS:
+        assert meanings[tables.name_metric(metric)] == metric.definition
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        (stub("a", worst_channel_sqnr_db=12.0), stub("b", worst_channel_sqnr_db=30.0)),
+        (stub("a", worst_channel_sqnr_db=12.0), stub("b", "error", worst_channel_sqnr_db=13.0)),
+        (stub("a", "error"), stub("b", worst_channel_sqnr_db=0.0)),
+        (stub("a", worst_channel_sqnr_db=50.0), stub("b", "warning")),
+        (stub("a", "warning", range_disparity=2.0), stub("b", range_disparity=9.0)),
+        (stub("a", range_disparity=9.0), stub("b", range_disparity=2.0)),
+        (stub("a", range_disparity=2.0), stub("b")),
+        (stub("a"), stub("b", worst_channel_sqnr_db=np.inf)),
+    ],
+)
+def test_the_worst_channel_decides_and_without_it_severity_then_disparity(worse, better):
+    assert worse.badness < better.badness
+
+
+def test_a_finding_about_a_layer_without_weights_has_a_row_too(lossy):
+    variants, scan = lossy
+    table = ranking_of(scan, variants, [finding("error", "relu")])
+    assert table["layer"].tolist() == ["relu", "conv"]
+    assert table["severity"].tolist() == ["✕ error", "–"]
+    assert np.isnan(table["SQNR, dB"][0])
+
+
+def test_the_worst_finding_gives_the_severity_and_all_are_named(lossy):
+    findings = [finding("note", rule="u8s8-saturation"), finding("warning")]
+    (row,) = ranking_of(lossy[1], lossy[0], findings).to_dict("records")
+    assert row["severity"] == "▲ warning"
+    assert row["finding"].split("; ") == [tables.TITLES[f.rule] for f in findings]
+
+
+@pytest.mark.parametrize(
+    ("names", "judged"),
+    [(["FP32", "INT8"], ["INT8"]), (["INT8"], ["INT8"]), (["FP32"], ["FP32"])],
+)
+def test_the_float_original_is_judged_only_if_it_is_alone(variants, names, judged):
+    models = {name: variants[name] for name in names}
+    assert tables.list_judged(names, scan_variants(models)) == judged
+
+
+def test_two_quantized_builds_without_a_float_one_are_both_judged(variants):
+    models = {"A": variants["INT8"], "B": variants["INT8"]}
+    table = ranking_of(scan_variants(models), models)
+    assert table["variant"].tolist() == ["A", "B"]
+    assert table["range disparity, ×"].notna().all()
+
+
+def test_what_needs_the_missing_float_original_stands_last(variants):
+    models = {"INT8": variants["INT8"]}
+    table = ranking_of(scan_variants(models), models)
+    known = table.notna().any().tolist()
+    assert known == sorted(known, reverse=True)
+    assert len(known) == 7 + len(METRICS) + 1
+
+
+RANKED = [stub("a", "error"), stub("b", "warning"), stub("c", "note"), stub("d")]
+
+
+@pytest.mark.parametrize(
+    ("level", "layers"), [("error", "a"), ("warning", "ab"), ("note", "abc"), ("", "abcd")]
+)
+def test_the_filter_keeps_what_is_at_least_so_bad(level, layers):
+    assert "".join(one.layer for one in tables.select_ranked(RANKED, level)) == layers
+
+
+def test_the_filter_offers_what_occurs_and_counts_its_rows():
+    options = ["all 4 rows", "✕ error · 1", "▲ warning or worse · 2", "● note or worse · 3"]
+    assert list(tables.create_severity_options(RANKED)) == options
+    assert list(tables.create_severity_options(RANKED[3:])) == ["all 1 rows"]
+
+
+@pytest.mark.parametrize(
+    ("column", "number", "text"),
+    [
+        ("SQNR, dB", 36.0, "36.0"),
+        ("SQNR, dB", -1.25, "−1.2"),
+        ("SQNR, dB", np.inf, "exact"),
+        ("SQNR, dB", np.nan, "–"),
+        ("SQNR, dB", None, "–"),
+        ("channels < 20 dB", 0.96875, "96.9%"),
+        ("codes used", 1.0, "100.0%"),
+        ("dead channels", 15.0, "15"),
+        ("lowest", -0.0123456, "−0.0123"),
+        ("width", 0.5, "0.5"),
+    ],
+)
+def test_a_number_of_the_ranking_is_written_for_reading(lossy, column, number, text):
+    formats = tables.format_ranking(ranking_of(lossy[1], lossy[0]))
+    assert formats[column](number) == text
+
+
+# The findings
+
+
+def test_the_network_is_judged_in_one_sentence(lossy):
+    variants, scan = lossy
+    findings = [finding("error", ""), finding("error"), finding("warning", rule="bad-scale")]
+    ranked = tables.rank_layers(list(variants), scan, findings)
+    sentence = tables.summarize_findings(findings, ranked)
+    assert sentence.startswith("2 errors, 1 warning: the worst is")
+    assert sentence.endswith("(INT8, conv).")
+
+
+def test_a_healthy_network_says_so_plainly_and_on_what_grounds(lossy, variants):
+    ranked = tables.rank_layers(list(lossy[0]), lossy[1], [])
+    sentence = tables.summarize_findings([], ranked)
+    assert sentence.startswith("No findings")
+    assert "1 of 1 quantized weights were compared" in sentence
+    alone = {"INT8": variants["INT8"]}
+    ranked = tables.rank_layers(list(alone), scan_variants(alone), [])
+    assert "no float original to compare with" in tables.summarize_findings([], ranked)
+    alone = {"FP32": variants["FP32"]}
+    ranked = tables.rank_layers(list(alone), scan_variants(alone), [])
+    assert "nothing to judge" in tables.summarize_findings([], ranked)
+
+
+def test_a_callout_is_plain_text_but_for_its_code():
+    lines = tables.explain_finding(
+        Finding("clipping", "error", "<b>", "conv", "a & `x<y>`", "Do `this`.")
+    )
+    html = tables.to_callout(lines)
+    assert "✕ error in &lt;b&gt;: " in html
+    assert "<div>a &amp; <code>x&lt;y&gt;</code></div>" in html
+    assert "What helps: Do <code>this</code>." in html
+
+
+def test_layers_with_errors_and_warnings_are_ticked_to_be_left_out(lossy):
+    findings = [finding("note"), finding("warning", "relu"), finding("error", "")]
+    assert tables.list_layers_to_exclude(lossy[1], findings) == (["conv", "relu"], ["relu"])
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("dscnn", "dscnn"), ("../a b/ü.onnx", "a-b-.onnx"), ("..", "model"), ("<>", "model")],
+)
+def test_the_name_of_a_file_to_download_is_safe(name, file):
+    assert tables.name_file(name) == file
+
+
+def test_the_metric_that_colours_a_graph_is_the_first_that_is_known(lossy):
+    ranked = tables.rank_layers(list(lossy[0]), lossy[1], [])
+    assert tables.choose_metric(ranked) == "worst channel, dB"
+    assert tables.choose_metric([stub("a", dead_channels=1.0)]) == "dead channels"
+    assert tables.choose_metric([]) == "worst channel, dB"
+
+
+# The errors in steps
+
+
+def test_errors_are_counted_in_steps_of_the_scale(lossy):
+    errors, problems = tables.compute_layer_errors(lossy[1], "conv")
+    one = errors["INT8"]
+    assert (list(errors), problems, one.count) == (["INT8"], [], ERRORS.size)
+    assert one.largest == pytest.approx(2.75, rel=1e-3)
+    assert one.rms == pytest.approx(np.sqrt(np.mean(np.square(ERRORS, dtype=float))), rel=1e-3)
+    assert one.beyond_half_share == 1 / ERRORS.size
+    assert (one.edges[0], one.edges[-1], one.counts.sum()) == (-3, 3, ERRORS.size)
+    assert one.rms == pytest.approx(lossy[1].rows["conv"]["INT8"].metrics["rmse_steps"])
+
+
+def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_rounding():
+    one = tables.summarize_errors(np.array([-0.5, 0.25, 0.50001]))
+    assert 0.5 in one.edges
+    assert one.beyond_half_share == 0
+
+
+def test_a_weight_without_a_float_original_has_no_errors(variants):
+    alone = {"INT8": variants["INT8"]}
+    assert tables.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
+    assert tables.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
+
+
+# The pairing
 
 
 def pairing_of(*pairs: LayerPair) -> Pairing:
@@ -173,21 +383,16 @@ GUESSED = LayerPair("conv", "conv_q", "order: a guess", 0.1)
 
 
 @pytest.mark.parametrize(
-    ("pairings", "text"),
+    ("pair", "text"),
     [
-        ({"INT8": pairing_of(AGREED), "UINT8": pairing_of(AGREED)}, "✓ name and values"),
-        ({"INT8": pairing_of(GUESSED)}, "? order: a guess"),
-        (
-            {"INT8": pairing_of(LayerPair("conv", "conv", "name only: values differ", 0.1))},
-            "? name",
-        ),
-        ({"INT8": pairing_of(AGREED), "UINT8": pairing_of()}, "UINT8: ✗ not paired"),
-        ({}, "–"),
+        (AGREED, "✓ name and values"),
+        (GUESSED, "? order: a guess"),
+        (LayerPair("conv", "conv", "name only: values differ", 0.1), "? name only: values differ"),
+        (None, "✗ not paired"),
     ],
 )
-def test_the_evidence_of_a_pair_is_marked_and_said_once(pairings, text):
-    assert text in tables.describe_pairing("conv", pairings)
-    assert tables.describe_pairing("conv", pairings).count("name and values") <= 1
+def test_the_evidence_of_a_pair_is_marked(pair, text):
+    assert tables.mark_evidence(pair) == text
 
 
 def test_the_pairing_of_a_layer_names_its_partner_and_the_likeness():

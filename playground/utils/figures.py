@@ -6,14 +6,15 @@ process. Colours, fonts and the shortening of names have their one place here.
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -26,13 +27,25 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from .parameter_inspector import Histograms, LayerRanges, SharedCache
+from .parameter_inspector import Histograms, LayerRanges, Measured, SharedCache
+from .parameter_inspector.channels import living_channels
+from .parameter_inspector.metrics import (
+    HEALTHY_CHANNEL_DB,
+    channel_max_abs,
+    channel_sqnr_db,
+    code_rails,
+)
+from .parameter_inspector.quantization import code_limits
+
+if TYPE_CHECKING:
+    from .tables import ErrorSteps
 
 Range = tuple[float, float]
 Place = tuple[float, float, float, float]
 
-# Four to one against a white page and against marimo's dark one: a viewer may have either.
-INK = "#7b7e83"
+# 4.9 to one against white. No grey has 4.5 against a white page and against marimo's dark one
+# (4.1 is the best), so a dark page shows the pictures brighter: PAGE_STYLE, where it has 5.5.
+INK = "#6f7276"
 FAINT = "#80808022"
 WIDTHS = matplotlib.colormaps["viridis"]
 VARIANT_COLORS = ("#4c8fd0", "#d9822b", "#3aa17e", "#a874c9", "#c65d6b", "#8a8d3b")
@@ -40,6 +53,9 @@ FONT: dict[str, Any] = {"family": "DejaVu Sans", "color": INK, "parse_math": Fal
 GLYPHS = frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 SMALL, NORMAL, TITLE = 8.0, 9.0, 11.0
 VALUES = "weight, dequantized"
+# Of no variant; where it stands, a shape or a place says the same.
+ALERT = "#d6336c"
+SELECTED = "#e8590c"
 
 DPI = 200  # twice what the page shows, for sharp text
 PAGE_WIDTH = 10.0  # inches; the page scales it to its column
@@ -333,26 +349,14 @@ def render_histograms(histograms: Histograms, *, log: bool = False, about: str =
 def draw_histograms(histograms: Histograms, *, log: bool = False) -> Figure:
     """Draw one panel for each variant, left to right, over the same bins and the same counts."""
     names = list(histograms.counts)
-    columns = min(len(names), 4)
-    lines = math.ceil(len(names) / columns)
-    left, gap, panel, top, bottom = 0.72, 0.3, 2.05, 0.36, 0.5
-    height = lines * (panel + top + bottom)
-    width = (PAGE_WIDTH - left - 0.15 - gap * (columns - 1)) / columns
-    figure = _new_figure(height)
+    figure, panels = _add_panels(names)
     highest = max((int(counts.max(initial=0)) for counts in histograms.counts.values()), default=0)
-    for i, name in enumerate(names):
-        line, column = divmod(i, columns)
-        y = height - (line + 1) * (panel + top + bottom) + bottom
-        ax = figure.add_axes(_fraction((left + column * (width + gap), y, width, panel), height))
+    for i, (name, (ax,)) in enumerate(zip(names, panels, strict=True)):
         color = VARIANT_COLORS[i % len(VARIANT_COLORS)]
         plot_histogram(histograms.counts[name], histograms.edges, color=color, log=log, ax=ax)
         ax.set_ylim(0.5 if log else 0, max(highest, 1) * (2 if log else 1.06))
         _style(ax, name)
-        ax.set_xlabel(VALUES, fontsize=NORMAL, **FONT)
-        if column == 0:
-            ax.set_ylabel("weights in the bin", fontsize=NORMAL, **FONT)
-        else:
-            ax.tick_params(labelleft=False)
+        _label(ax, VALUES, "weights in the bin")
         _note_outside(ax, histograms.outside.get(name, 0))
     return figure
 
@@ -379,7 +383,7 @@ def describe_histograms(histograms: Histograms, about: str = "") -> str:
     """Return the histograms in words: the bins, and the fullest one of each variant."""
     edges = histograms.edges
     parts = [
-        f"Weights{f' of {shorten(about, 60)}' if about else ''} in {len(edges) - 1} equal bins "
+        f"Weights{_of(about)} in {len(edges) - 1} equal bins "
         f"from {format_number(edges[0])} to {format_number(edges[-1])}."
     ]
     for name, counts in histograms.counts.items():
@@ -399,11 +403,387 @@ def _note_outside(ax: Axes, outside: int) -> None:
         ax.text(0.98, 0.95, text, fontsize=SMALL, **corner, **FONT)
 
 
+# One layer, channel by channel ------------------------------------------------------------------
+
+MOST_BARS = 160  # channels; more are drawn as one outline
+NAMED_CHANNELS = 3
+
+
+def render_channels(
+    measured: Mapping[str, Measured], colors: Mapping[str, str], *, about: str = ""
+) -> Picture:
+    """Return `draw_channels` as a picture; ``about`` is the layer's name."""
+    return Picture(_to_png(draw_channels(measured, colors)), describe_channels(measured, about))
+
+
+def draw_channels(measured: Mapping[str, Measured], colors: Mapping[str, str]) -> Figure:
+    """Draw, for each variant, the range of every output channel and above it the channel's SQNR.
+
+    The SQNR is left out where no variant has a float original to compare with.
+    """
+    decibels = {name: channel_sqnr_db(one.sums) for name, one in measured.items()}
+    compared = any(not np.isnan(db).all() for db in decibels.values())
+    figure, panels = _add_panels(list(measured), heights=(1.3, 1.55) if compared else (1.9,))
+    reach = [_range_of(one) for one in measured.values()]
+    limits = _padded_limits(reach, log=False)
+    top = max((db[np.isfinite(db)].max(initial=0) for db in decibels.values()), default=0)
+    for (name, one), axes in zip(measured.items(), panels, strict=True):
+        worst = worst_channels(one)
+        if compared:
+            plot_channel_sqnr(decibels[name], worst=worst, color=colors[name], ax=axes[0])
+            axes[0].set_ylim(min(0.0, np.nanmin(decibels[name], initial=0)) - 3, 1.2 * top + 6)
+            axes[0].tick_params(labelbottom=False)
+            _label(axes[0], "", "SQNR, dB")
+        plot_channel_ranges(one, worst=worst, color=colors[name], ax=axes[-1])
+        axes[-1].set_ylim(limits)
+        _style(axes[-1])
+        _style(axes[0], name)
+        _label(axes[-1], "output channel", "range")
+        _note(axes[0], _name_channels(one, worst, NAMED_CHANNELS if len(measured) < 3 else 1))
+    return figure
+
+
+def worst_channels(one: Measured, count: int = NAMED_CHANNELS) -> list[int]:
+    """Return the channels with the lowest SQNR; without a float original, the widest ones.
+
+    A channel that training has left at nothing is named only where there is no other.
+    """
+    db, widths = channel_sqnr_db(one.sums), np.nan_to_num(channel_max_abs(one.sums))
+    scores = -widths if np.isnan(db).all() else np.where(np.isnan(db), np.inf, db)
+    order = np.lexsort((scores, ~living_channels(one)))[:count]
+    return [int(i) for i in order if scores[i] < np.inf]
+
+
+def plot_channel_sqnr(
+    decibels: np.ndarray, *, worst: Sequence[int], color: str, ax: Axes | None = None
+) -> Axes:
+    """Draw one point for each channel, the worst ones as triangles, over the line of 20 dB."""
+    ax = ax or _new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    known = np.isfinite(decibels)
+    channels = np.arange(decibels.size)
+    size = 14 if decibels.size <= MOST_BARS else 3
+    ax.scatter(channels[known], decibels[known], s=size, color=color, linewidths=0)
+    marked = [channel for channel in worst if known[channel]]
+    ax.scatter(marked, decibels[marked], s=34, marker="v", color=ALERT, zorder=3)
+    ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    ax.set_xlim(-0.7, decibels.size - 0.3)
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if not known.any():
+        text = "no float original" if np.isnan(decibels).all() else "nothing was lost"
+        ax.text(0.5, 0.4, text, fontsize=SMALL, ha="center", transform=ax.transAxes, **FONT)
+    return ax
+
+
+def plot_channel_ranges(
+    one: Measured, *, worst: Sequence[int], color: str, ax: Axes | None = None
+) -> Axes:
+    """Draw each channel's range as a bar, and as a line the range of the float original."""
+    ax = ax or _new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    sums = one.sums
+    low, high = np.nan_to_num(sums.low), np.nan_to_num(sums.high)
+    edges = np.arange(low.size + 1) - 0.5
+    if low.size <= MOST_BARS:
+        corners = [
+            [(i - 0.4, low[i]), (i + 0.4, low[i]), (i + 0.4, high[i]), (i - 0.4, high[i])]
+            for i in range(low.size)
+        ]
+        ax.add_collection(PolyCollection(corners, facecolors=color, linewidths=0))
+    else:
+        ax.stairs(high, edges, baseline=low, fill=True, color=color)
+    if sums.float_low is not None and sums.float_high is not None:
+        for ends in (sums.float_low, sums.float_high):
+            ax.stairs(np.nan_to_num(ends), edges, baseline=None, color=INK, linewidth=0.8)
+    ax.plot(list(worst), [0] * len(worst), "v", color=ALERT, markersize=4, clip_on=False)
+    ax.set_xlim(-0.7, low.size - 0.3)
+    ax.axhline(0, color=INK, linewidth=0.6, alpha=0.5, zorder=0)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    _format_numbers(ax.yaxis)
+    return ax
+
+
+def describe_channels(measured: Mapping[str, Measured], about: str = "") -> str:
+    """Return the channels in words: how many, the worst ones, and the widest of each variant."""
+    parts = [f"Output channels{_of(about)}."]
+    for name, one in measured.items():
+        widths, db = channel_max_abs(one.sums), channel_sqnr_db(one.sums)
+        words = [f"{name}: {_count(db.size, 'channel')}"]
+        if not np.isnan(db).all():
+            under = int((db < HEALTHY_CHANNEL_DB).sum())
+            words += [f"{under} under 20 dB", _name_channels(one, worst_channels(one), 3)]
+        if db.size and not np.isnan(widths).all():
+            widest = int(np.nanargmax(widths))
+            ratio = one.metrics["range_disparity"]
+            times = f", {format_number(ratio)} times the median" if np.isfinite(ratio) else ""
+            words.append(f"widest no. {widest} up to {format_number(widths[widest])}{times}")
+        parts.append(f"{'; '.join(words)}.")
+    return " ".join(parts)
+
+
+def _name_channels(one: Measured, worst: Sequence[int], count: int) -> str:
+    db, widths = channel_sqnr_db(one.sums), channel_max_abs(one.sums)
+    if not worst:
+        return ""
+    if not np.isnan(db).all():
+        return f"worst no. {', '.join(f'{i} ({format_db(db[i])})' for i in worst[:count])}"
+    median = float(np.nanmedian(widths))
+    times = [f" ({format_number(widths[i] / median)}×)" if median > 0 else "" for i in worst]
+    named = [f"{i}{text}" for i, text in zip(worst[:count], times, strict=False)]
+    return f"widest no. {', '.join(named)}"
+
+
+def format_db(decibels: float) -> str:
+    """Return an SQNR in words: exact where nothing was lost, a dash where it is not known."""
+    if math.isnan(decibels):
+        return "–"
+    return "exact" if decibels == math.inf else f"{decibels:.1f} dB".replace("-", "−")
+
+
+def _range_of(one: Measured) -> Range:
+    low, high = one.metrics["range_low"], one.metrics["range_high"]
+    ends = [low, high]
+    for more in (one.sums.float_low, one.sums.float_high):
+        ends += [] if more is None else [float(end) for end in more[np.isfinite(more)]]
+    known = [end for end in ends if math.isfinite(end)]
+    return (min(known), max(known)) if known else (0.0, 0.0)
+
+
+# One layer, code by code ------------------------------------------------------------------------
+
+MOST_CODES = 256  # more are drawn several to a step
+
+
+@dataclass(frozen=True, eq=False)
+class CodeCounts:
+    """How often each code of a weight occurs.
+
+    Attributes:
+        first: the data type's lowest code; ``counts[i]`` is of code ``first + i``.
+        rails: the lowest and the highest code that the scheme uses.
+    """
+
+    first: int
+    counts: np.ndarray
+    rails: tuple[int, int]
+
+    @classmethod
+    def of(cls, one: Measured) -> CodeCounts | None:
+        """Return the counts, None for floats and for types of more than 16 bits."""
+        counts, quantization = one.sums.code_counts, one.quantization
+        if counts is None or quantization is None:
+            return None
+        first = int(code_limits(quantization.data_type)[0])
+        low, high = code_rails(counts, quantization)
+        return cls(first, counts, (low + first, high + first))
+
+    @property
+    def used(self) -> int:
+        return int(np.count_nonzero(self.counts))
+
+    @property
+    def at_rails(self) -> tuple[int, int]:
+        low, high = self.rails
+        return int(self.counts[low - self.first]), int(self.counts[high - self.first])
+
+    @property
+    def rails_share(self) -> float:
+        return sum(self.at_rails) / max(1, int(self.counts.sum()))
+
+
+def count_codes(measured: Mapping[str, Measured]) -> dict[str, CodeCounts]:
+    """Return the code counts of each variant that has integer codes."""
+    counts = {name: CodeCounts.of(one) for name, one in measured.items()}
+    return {name: one for name, one in counts.items() if one is not None}
+
+
+def render_codes(
+    codes: Mapping[str, CodeCounts],
+    colors: Mapping[str, str],
+    *,
+    log: bool = False,
+    about: str = "",
+) -> Picture:
+    """Return `draw_codes` as a picture; ``about`` is the layer's name."""
+    return Picture(_to_png(draw_codes(codes, colors, log=log)), describe_codes(codes, about))
+
+
+def draw_codes(
+    codes: Mapping[str, CodeCounts], colors: Mapping[str, str], *, log: bool = False
+) -> Figure:
+    """Draw, for each variant, how often each integer occurs, the rails in their own colour."""
+    figure, panels = _add_panels(list(codes), heights=(1.7,))
+    for (name, one), (ax,) in zip(codes.items(), panels, strict=True):
+        plot_codes(one, color=colors[name], log=log, ax=ax)
+        _style(ax, name)
+        _label(ax, "code", "weights with it", every=True)
+        size = one.counts.size
+        text = f"{one.used:,} of {size:,} codes occur, {one.rails_share:.2%} at the rails"
+        _note(ax, text if len(codes) < 3 else f"{one.rails_share:.2%} at the rails")
+    return figure
+
+
+def plot_codes(codes: CodeCounts, *, color: str, log: bool = False, ax: Axes | None = None) -> Axes:
+    """Draw one step for each code, the two rails wider and in the colour of an alarm."""
+    ax = ax or _new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    together = max(1, codes.counts.size // MOST_CODES)
+    counts = codes.counts.reshape(-1, together).sum(axis=1)
+    edges = codes.first + together * np.arange(counts.size + 1) - 0.5
+    base = 0.5 if log else 0
+    ax.stairs(counts, edges, fill=True, color=color, baseline=base)
+    width = max(together, codes.counts.size / 170)
+    for rail, count in zip(codes.rails, codes.at_rails, strict=True):
+        if count:
+            ax.bar(rail, count - base, width, bottom=base, color=ALERT, zorder=2)
+    room = 0.02 * codes.counts.size
+    ax.set_xlim(codes.first - room, codes.first + codes.counts.size - 1 + room)
+    _set_count_axis(ax, int(counts.max(initial=0)), log=log)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _format_numbers(ax.xaxis)
+    return ax
+
+
+def describe_codes(codes: Mapping[str, CodeCounts], about: str = "") -> str:
+    """Return the codes in words: how many occur, and how many weights lie at the rails."""
+    parts = [f"Integer codes{_of(about)}."]
+    for name, one in codes.items():
+        (low, high), (lows, highs) = one.rails, one.at_rails
+        parts.append(
+            f"{name}: {one.used:,} of {one.counts.size:,} codes occur; {one.rails_share:.2%} of "
+            f"{int(one.counts.sum()):,} weights at the rails: {lows:,} at {_minus(low)}, "
+            f"{highs:,} at {_minus(high)}."
+        )
+    return " ".join(parts)
+
+
+# One layer, error by error ----------------------------------------------------------------------
+
+
+def render_errors(
+    errors: Mapping[str, ErrorSteps],
+    colors: Mapping[str, str],
+    *,
+    log: bool = False,
+    about: str = "",
+) -> Picture:
+    """Return `draw_errors` as a picture; ``about`` is the layer's name."""
+    return Picture(_to_png(draw_errors(errors, colors, log=log)), describe_errors(errors, about))
+
+
+def draw_errors(
+    errors: Mapping[str, ErrorSteps], colors: Mapping[str, str], *, log: bool = False
+) -> Figure:
+    """Draw, for each variant, the error of the weights in steps of their scale.
+
+    Rounding alone stays within half a step: dashed lines mark it.
+    """
+    figure, panels = _add_panels(list(errors), heights=(1.7,))
+    for (name, one), (ax,) in zip(errors.items(), panels, strict=True):
+        plot_histogram(one.counts, one.edges, color=colors[name], log=log, ax=ax)
+        _set_count_axis(ax, int(one.counts.max(initial=0)), log=log)
+        for half in (-0.5, 0.5):
+            ax.axvline(half, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        _style(ax, name)
+        _label(ax, "(float weight − value) / scale", "weights in the bin", every=True)
+        beyond = f", {one.beyond_half_share:.2%} beyond ½ step" if len(errors) < 3 else ""
+        _note(ax, f"RMSE {one.rms:.2f}{beyond}")
+    return figure
+
+
+def describe_errors(errors: Mapping[str, ErrorSteps], about: str = "") -> str:
+    """Return the errors in words: their size in steps, and how many are more than rounding."""
+    parts = [f"Error of the weights{_of(about)} in steps of the scale."]
+    parts += [
+        f"{name}: root-mean-square {one.rms:.3f} steps (rounding alone gives 0.289), largest "
+        f"{format_number(one.largest)}, {one.beyond_half_share:.2%} of {one.count:,} weights "
+        "beyond half a step."
+        for name, one in errors.items()
+    ]
+    return " ".join(parts)
+
+
 # Shared -----------------------------------------------------------------------------------------
 
 
-def _style(ax: Axes, title: str) -> None:
-    ax.set_title(shorten(title, 34), fontsize=TITLE, loc="left", y=1.0, pad=5, **FONT)
+def color_variants(variants: Sequence[str]) -> dict[str, str]:
+    """Return the colour that each variant has in every chart of a page."""
+    return {name: VARIANT_COLORS[i % len(VARIANT_COLORS)] for i, name in enumerate(variants)}
+
+
+def _add_panels(
+    names: Sequence[str], heights: Sequence[float] = (2.05,)
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with a panel for each name, up to four in a line.
+
+    Args:
+        heights: inches, of the Axes that stand one above the other in each panel.
+    """
+    columns = max(1, min(len(names), 4))
+    lines = max(1, math.ceil(len(names) / columns))
+    left, gap, between, top, bottom = 0.72, 0.34, 0.12, 0.36, 0.5
+    block = top + sum(heights) + between * (len(heights) - 1) + bottom
+    width = (PAGE_WIDTH - left - 0.15 - gap * (columns - 1)) / columns
+    figure = _new_figure(lines * block)
+    panels = []
+    for i in range(len(names)):
+        line, column = divmod(i, columns)
+        y, axes = (lines - line) * block - top, []
+        for height in heights:
+            y -= height
+            place = (left + column * (width + gap), y, width, height)
+            axes.append(figure.add_axes(_fraction(place, lines * block), label=f"column {column}"))
+            y -= between
+        panels.append(axes)
+    return figure, panels
+
+
+def _label(ax: Axes, x: str, y: str, *, every: bool = False) -> None:
+    """Label both axes, the second one in the first column only.
+
+    Args:
+        every: each panel has counts of its own, and keeps their numbers.
+    """
+    if x:
+        ax.set_xlabel(x, fontsize=NORMAL, **FONT)
+    if ax.get_label() == "column 0":
+        ax.set_ylabel(y, fontsize=NORMAL, **FONT)
+    elif not every:
+        ax.tick_params(labelleft=False)
+
+
+def _set_count_axis(ax: Axes, highest: int, *, log: bool) -> None:
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.set_ylim(0.5 if log else 0, max(highest, 1) * (2 if log else 1.06))
+    _format_numbers(ax.yaxis)
+
+
+def _format_numbers(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
+
+
+def _note(ax: Axes, text: str) -> None:
+    """Write above the right end of an Axes, on the line of its title."""
+    ax.set_title(text, fontsize=SMALL, loc="right", y=1.0, pad=5, **FONT)
+
+
+def _of(about: str) -> str:
+    return f" of {shorten(about, 60)}" if about else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _minus(number: int) -> str:
+    return str(number).replace("-", "−")
+
+
+def _style(ax: Axes, title: str = "") -> None:
+    if title:
+        ax.set_title(shorten(title, 34), fontsize=TITLE, loc="left", y=1.0, pad=5, **FONT)
     ax.patch.set_visible(False)
     for side, spine in ax.spines.items():
         spine.set_visible(side == "bottom")
@@ -435,6 +815,10 @@ PAGE_STYLE = """
   top: var(--selected-row-top, 0); height: var(--selected-row-height, 0);
   display: var(--selected-row-display, none);
   border: 2px solid #e8590c; border-radius: 4px; }
+.dark .playground-heatmap, .dark .playground-chart img { filter: brightness(1.3); }
+.playground-chart img { width: 100%; }
+.playground-finding code { font-size: 0.8rem; }
+.playground-finding div { margin-top: 0.25rem; }
 .playground-table { overflow-x: auto; font-size: 0.875rem; }
 .playground-table table { border-collapse: collapse; width: 100%; margin: 0; }
 .playground-table th, .playground-table td { text-align: left; vertical-align: top;
@@ -449,23 +833,41 @@ PAGE_STYLE = """
 def frame_heatmap(chart: str, alt: str) -> str:
     """Return the heatmap's element with its text alternative and, over it, the empty outline."""
     return (
-        f'<style>{PAGE_STYLE}</style><div class="playground-heatmap" role="group" '
+        f'<div class="playground-heatmap" role="group" '
         f'aria-label="{html.escape(alt, quote=True)}">{chart}'
         '<div class="playground-outline" data-testid="selected-row"></div></div>'
     )
 
 
+def frame_picture(picture: Picture) -> str:
+    """Return a chart's element with its text alternative, its bytes within the page.
+
+    A link to the bytes would break where the layer changes while they are on their way.
+    """
+    data = base64.b64encode(picture.png).decode("ascii")
+    alt = html.escape(picture.alt, quote=True)
+    return (
+        f'<div class="playground-chart"><img src="data:image/png;base64,{data}" alt="{alt}"></div>'
+    )
+
+
 def outline_row(row_count: int, row: int | None) -> str:
-    """Return the style that moves the outline to ``row`` and tints that row of the table."""
+    """Return the style that moves the outline to ``row`` of the heatmap."""
     if row is None:
         return "<style>:root { --selected-row-display: none; }</style>"
     top, height = HeatmapLayout(row_count).row_box(row)
     return (
         f"<style>:root {{ --selected-row-display: block; --selected-row-top: {top:.3%}; "
-        f"--selected-row-height: {height:.3%}; --table-row-{row}: #e8590c33; }}</style>"
+        f"--selected-row-height: {height:.3%}; }}</style>"
     )
 
 
+def tint_rows(rows: Sequence[int]) -> str:
+    """Return the style that tints ``rows`` of the ranking: it is not made again for that."""
+    colors = " ".join(f"--table-row-{row}: {SELECTED}33;" for row in rows)
+    return f"<style>:root {{ {colors} }}</style>"
+
+
 def style_row(row: str, column: str, value: object) -> dict[str, str]:
-    """Return the style of a table's cell: a tint that `outline_row` turns on from outside."""
+    """Return the style of a table's cell: a tint that `tint_rows` turns on from outside."""
     return {"backgroundColor": f"var(--table-row-{int(row)}, transparent)"}

@@ -6,16 +6,23 @@ Cells are rounded for reading. Names come from a model and are plain text: `to_h
 from __future__ import annotations
 
 import html
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from .parameter_inspector import (
+    METRICS,
     Layer,
     LayerPair,
     LayerParams,
-    LayerRanges,
+    Measured,
+    Metric,
     Model,
     Pairing,
     Quantization,
@@ -30,9 +37,13 @@ from .parameter_inspector import (
     list_layers,
     row_name,
 )
+from .parameter_inspector.findings import RULES, SEVERITIES, Finding
+from .parameter_inspector.folding import channels_first
 
 QUANTIZED_MARK = "◆"
 NOTHING = "–"
+MARKS = {"error": "✕", "warning": "▲", "note": "●"}
+TITLES = {rule.rule: rule.title for rule in RULES}
 
 MEANINGS = {
     "Layer in the file": "what this variant calls the layer",
@@ -53,15 +64,19 @@ MEANINGS = {
 }
 
 
-RANGE_MEANINGS = {
-    "layer": "every layer that has weights, in graph order",
+RANKING_MEANINGS = {
+    "layer": "every layer that has weights, or a finding; the worst is first",
+    "variant": "the quantized file that the numbers are of",
+    "severity": "the worst of the layer's findings: ✕ error, ▲ warning, ● note",
+    "finding": "what is wrong with the layer, the worst first",
     "operator": "what the layer computes",
-    "paired by": "how we know that this is the same layer in each file: ✓ the weights agree, "
+    "data type": "how one weight is stored",
+    "granularity": MEANINGS["Granularity"],
+    "paired by": "how we know that this is the same layer in both files: ✓ the weights agree, "
     "? they do not say so",
     "width": "highest minus lowest weight, in the unit of the weights",
-    "low": "the lowest weight",
-    "high": "the highest weight",
 }
+WORST_FIRST = METRICS[0].name
 
 
 def create_layer_options(
@@ -154,29 +169,330 @@ def format_bytes(count: int) -> str:
     return f"{count} B"
 
 
-def create_range_table(
-    rows: Sequence[LayerRanges], variants: Sequence[str], pairings: Mapping[str, Pairing]
-) -> pd.DataFrame:
-    """Return one row for each row of the heatmap: lowest, highest and width in each variant."""
-    columns: dict[str, list[object]] = {
-        "layer": [row.layer for row in rows],
-        "operator": [row.node_type for row in rows],
+# The ranking ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class RankedLayer:
+    """A row of the ranking: a layer of one variant. ``measured`` is None where it has no weight."""
+
+    layer: str
+    variant: str
+    measured: Measured | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def severity(self) -> str:
+        """The worst of its findings, empty without one."""
+        return worst_severity(self.findings)
+
+    def metric(self, name: str) -> float:
+        return self.measured.metrics[name] if self.measured is not None else math.nan
+
+    @property
+    def badness(self) -> tuple[float, ...]:
+        """Sorts the worst first: by its worst channel, or by what is known without a float weight.
+
+        An error that leaves nothing to compare comes first; what was not changed comes last.
+        """
+        decibels, disparity = self.metric(WORST_FIRST), self.metric("range_disparity")
+        severity = [*SEVERITIES, ""].index(self.severity)
+        unknown = 0 if self.severity == "error" else 2
+        place = unknown if math.isnan(decibels) else (3 if decibels == math.inf else 1)
+        known = decibels if place == 1 else 0.0
+        return place, known, severity, -np.nan_to_num(disparity, nan=0.0)
+
+
+def rank_layers(
+    variants: Sequence[str], scan: Scan, findings: Sequence[Finding]
+) -> list[RankedLayer]:
+    """Return every layer of every variant that is judged, the worst first."""
+    judged = list_judged(variants, scan)
+    places = [(row, name) for row, by_name in scan.rows.items() for name in by_name]
+    places += [*scan.unavailable, *((f.layer, f.variant) for f in findings if f.layer)]
+    ranked = [
+        RankedLayer(
+            row,
+            variant,
+            scan.rows.get(row, {}).get(variant),
+            tuple(f for f in findings if (f.layer, f.variant) == (row, variant)),
+        )
+        for row, variant in dict.fromkeys(places)
+    ]
+    kept = [one for one in ranked if one.variant in judged or one.findings]
+    return sorted(kept, key=lambda one: one.badness)
+
+
+def list_judged(variants: Sequence[str], scan: Scan) -> list[str]:
+    """Return the variants to judge: all but a float original that others are compared with."""
+    first, *others = variants
+    is_quantized = any(
+        by_name[first].quantization is not None
+        for by_name in scan.rows.values()
+        if first in by_name
+    )
+    return [first, *others] if is_quantized or not others else others
+
+
+def select_ranked(ranked: Sequence[RankedLayer], level: str) -> list[RankedLayer]:
+    """Return the rows that have a finding of this severity or a worse one; all for no level."""
+    if not level:
+        return list(ranked)
+    limit = SEVERITIES.index(level)
+    return [r for r in ranked if r.severity and SEVERITIES.index(r.severity) <= limit]
+
+
+def create_severity_options(ranked: Sequence[RankedLayer]) -> dict[str, str]:
+    """Return label -> severity: all rows, and those at least as bad as each that occurs."""
+    options = {f"all {len(ranked)} rows": ""}
+    for level in SEVERITIES:
+        if any(one.severity == level for one in ranked):
+            count = len(select_ranked(ranked, level))
+            more = "" if level == SEVERITIES[0] else " or worse"
+            options[f"{MARKS[level]} {level}{more} · {count}"] = level
+    return options
+
+
+def create_ranking(ranked: Sequence[RankedLayer], pairings: Mapping[str, Pairing]) -> pd.DataFrame:
+    """Return the ranking as a table: one column for each metric, then what the layer is."""
+    columns: dict[str, Sequence[object]] = {
+        "layer": [one.layer for one in ranked],
+        "variant": [one.variant for one in ranked],
+        "severity": [mark_severity(one.severity) for one in ranked],
+        "finding": [name_findings(one.findings) for one in ranked],
     }
-    ranges = {name: [row.ranges.get(name) for row in rows] for name in variants}
-    for name, known in ranges.items():
-        columns[f"{name} width"] = [_round(r[1] - r[0]) if r else None for r in known]
+    numbers = {name_metric(m): [one.metric(m.name) for one in ranked] for m in METRICS}
+    numbers["width"] = [one.metric("range_high") - one.metric("range_low") for one in ranked]
+    unknown = [name for name, column in numbers.items() if np.isnan(column).all()]
+    columns |= {name: numbers[name] for name in numbers if name not in unknown}
+    known = [one.measured for one in ranked]
+    columns["operator"] = [m.layer.op_type if m else NOTHING for m in known]
+    columns["data type"] = [m.weight.data_type if m else NOTHING for m in known]
+    columns["granularity"] = [
+        m.quantization.granularity if m and m.quantization else NOTHING for m in known
+    ]
     if pairings:
-        columns["paired by"] = [describe_pairing(row.layer, pairings) for row in rows]
-    for name, known in ranges.items():
-        columns[f"{name} low"] = [_round(r[0]) if r else None for r in known]
-        columns[f"{name} high"] = [_round(r[1]) if r else None for r in known]
-    return pd.DataFrame(columns)
+        columns["paired by"] = [
+            mark_evidence(pairings[one.variant].of_reference(one.layer))
+            if one.variant in pairings
+            else NOTHING
+            for one in ranked
+        ]
+    # What needs a float original that is not there stands last, and is still there to be asked for.
+    return pd.DataFrame(columns | {name: numbers[name] for name in unknown})
 
 
-def explain_columns(table: pd.DataFrame) -> dict[str, str]:
-    """Return a sentence for each column of the range table."""
-    names = [str(name) for name in table.columns]
-    return {n: RANGE_MEANINGS[n if n in RANGE_MEANINGS else n.split()[-1]] for n in names}
+def size_columns(table: pd.DataFrame) -> dict[str, int]:
+    """Return the width of each column in pixels, so narrow that the first nine fit a page."""
+    longest = max(map(len, table["layer"]), default=0)
+    layer = min(max(170, 8 * longest), 260)
+    texts = {"layer": layer, "variant": 76, "severity": 96, "finding": 190}
+    return {str(name): texts.get(str(name), 32 + 7 * len(str(name))) for name in table.columns}
+
+
+def name_metric(metric: Metric) -> str:
+    """Return the heading of a metric's column: its label, with the unit where it has one."""
+    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
+
+
+def explain_ranking(table: pd.DataFrame) -> dict[str, str]:
+    """Return a sentence for each column of the ranking: what a metric is, and how it is counted."""
+    metrics = {name_metric(metric): metric.definition for metric in METRICS}
+    return {str(name): (RANKING_MEANINGS | metrics)[str(name)] for name in table.columns}
+
+
+def format_ranking(table: pd.DataFrame) -> dict[str, Callable[[object], str]]:
+    """Return how each column of numbers is written."""
+    formats: dict[str, Callable[[object], str]] = {name_metric(m): _format_of(m) for m in METRICS}
+    return {str(name): formats.get(str(name), _NUMBER) for name in table.select_dtypes("number")}
+
+
+def _format_of(metric: Metric) -> Callable[[object], str]:
+    if metric.unit == "dB":
+        return partial(format_cell, spec=".1f")
+    is_share = metric.definition.startswith(("share", "distinct"))
+    return partial(format_cell, spec=".1%") if is_share else _NUMBER
+
+
+def format_cell(number: object, spec: str) -> str:
+    """Return a number as a cell of the ranking: a dash for NaN, ``exact`` for infinity."""
+    if not isinstance(number, int | float) or math.isnan(number):
+        return NOTHING
+    return "exact" if math.isinf(number) else format(number, spec).replace("-", "−")
+
+
+_NUMBER = partial(format_cell, spec=".3g")
+
+
+# The findings -----------------------------------------------------------------------------------
+
+
+def mark_severity(severity: str) -> str:
+    """Return a severity as a symbol and a word, a dash for none."""
+    return f"{MARKS[severity]} {severity}" if severity else NOTHING
+
+
+def name_findings(findings: Sequence[Finding]) -> str:
+    """Return what is wrong in a few words, the worst first; a dash for nothing."""
+    titles = dict.fromkeys(TITLES.get(finding.rule, finding.rule) for finding in findings)
+    return "; ".join(titles) or NOTHING
+
+
+def count_findings(findings: Sequence[Finding]) -> str:
+    """Return how many findings of each severity: 2 errors, 1 warning."""
+    counts = Counter(finding.severity for finding in findings)
+    return ", ".join(
+        f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}"
+        for level in SEVERITIES
+        if counts[level]
+    )
+
+
+def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer]) -> str:
+    """Return the state of the whole network in one sentence."""
+    if findings:
+        in_order = [finding for one in ranked for finding in one.findings] + list(findings)
+        worst = next(f for f in in_order if f.severity == worst_severity(findings))
+        where = f"{worst.variant}, {worst.layer}" if worst.layer else worst.variant
+        title = TITLES.get(worst.rule, worst.rule)
+        rest = "the worst is " if len(findings) > 1 else ""
+        return f"{count_findings(findings)}: {rest}“{title}” ({where})."
+    measured = [one.measured for one in ranked if one.measured]
+    quantized = [one for one in measured if one.quantization is not None]
+    if not quantized:
+        return "Nothing here is quantized, so there is nothing to judge."
+    compared = sum(one.sums.e_square is not None for one in quantized)
+    known = (
+        f"{compared} of {len(quantized)} quantized weights were compared with a float original"
+        if compared
+        else "there is no float original to compare with, so the errors themselves are not known"
+    )
+    return f"No findings: {len(RULES)} rules see nothing wrong; {known}."
+
+
+def explain_finding(finding: Finding) -> list[str]:
+    """Return a finding as lines of plain text: what and where, the evidence, the remedy."""
+    title = TITLES.get(finding.rule, finding.rule)
+    return [
+        f"{mark_severity(finding.severity)} in {finding.variant}: {title}",
+        finding.evidence,
+        f"What helps: {finding.remedy}",
+    ]
+
+
+def to_callout(lines: Sequence[str]) -> str:
+    """Return a title and sentences as HTML: names are plain text, what has backticks is code."""
+    title, *rest = (re.sub(r"`([^`]+)`", r"<code>\1</code>", _escape(line)) for line in lines)
+    sentences = "".join(f"<div>{sentence}</div>" for sentence in rest)
+    return f'<div class="playground-finding"><b>{title}</b>{sentences}</div>'
+
+
+def worst_severity(findings: Iterable[Finding]) -> str:
+    """Return the worst severity, empty where there is no finding."""
+    return min((f.severity for f in findings), key=SEVERITIES.index, default="")
+
+
+def about_layer(findings: Iterable[Finding], layer: str) -> list[Finding]:
+    """Return the findings about one layer, or about the whole file for an empty name."""
+    return [finding for finding in findings if finding.layer == layer]
+
+
+def list_layers_to_exclude(scan: Scan, findings: Iterable[Finding]) -> tuple[list[str], list[str]]:
+    """Return the layers that can be ticked, and those with an error or a warning."""
+    findings = [finding for finding in findings if finding.layer]
+    rows = list(dict.fromkeys([*scan.rows, *(finding.layer for finding in findings)]))
+    bad = {finding.layer for finding in findings if finding.severity != "note"}
+    return rows, [row for row in rows if row in bad]
+
+
+def choose_metric(ranked: Sequence[RankedLayer]) -> str:
+    """Return the heading of the metric that the ranking goes by: the first that is known."""
+    known = (m for m in METRICS if any(math.isfinite(one.metric(m.name)) for one in ranked))
+    return name_metric(next(known, METRICS[0]))
+
+
+def name_file(name: str) -> str:
+    """Return a name that every file system takes, made from a network's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+# The error of one weight --------------------------------------------------------------------------
+
+ERROR_BINS = 64
+# float32 rounds x / scale; what lies this far beyond half a step is more than rounding.
+HALF_STEP = 0.5 + 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorSteps:
+    """How far the values of a weight are from the float original, in steps of their scale.
+
+    Attributes:
+        edges: of the bins, symmetric around 0, at least from -1 to 1.
+        rms: root-mean-square error; rounding alone gives 1/sqrt(12) = 0.289.
+        largest: the largest absolute error.
+        beyond_half_share: share of the weights whose error is more than rounding makes.
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray
+    count: int
+    rms: float
+    largest: float
+    beyond_half_share: float
+
+
+def compute_error_steps(one: Measured, original: Measured) -> ErrorSteps | None:
+    """Return the errors of a quantized weight, None where it cannot be compared.
+
+    Raises:
+        UnavailableError: bytes are missing.
+    """
+    quantization, weight = one.quantization, one.weight
+    if quantization is None or one.sums.e_square is None:
+        return None
+    exact = channels_first(original.weight.values, original.weight, original.layer)
+    if one.pair is not None and one.pair.reference_factor is not None:
+        exact = exact * one.pair.reference_factor[:, None]
+    shape = weight.codes.shape
+    scale = quantization.spread(quantization.scale.astype(np.float32), shape)
+    frame = weight.rearrange(np.broadcast_to(scale, shape))
+    with np.errstate(all="ignore"):
+        error = exact - channels_first(weight.values, weight, one.layer)
+        steps = error / np.abs(channels_first(frame, weight, one.layer))
+    steps = steps[np.isfinite(steps)]
+    return summarize_errors(steps) if steps.size else None
+
+
+def summarize_errors(steps: np.ndarray) -> ErrorSteps:
+    """Return the histogram of errors in steps, and what it says."""
+    largest = float(np.abs(steps).max())
+    limit = max(1.0, float(np.ceil(largest)))
+    counts, edges = np.histogram(steps, ERROR_BINS, (-limit, limit))
+    rms = float(np.sqrt(np.mean(steps.astype(np.float64) ** 2)))
+    beyond = float((np.abs(steps) > HALF_STEP).mean())
+    return ErrorSteps(edges, counts, steps.size, rms, largest, beyond)
+
+
+def compute_layer_errors(scan: Scan, layer: str) -> tuple[dict[str, ErrorSteps], list[str]]:
+    """Return the errors of a layer in each variant that can be compared, and what could not be."""
+    measured = scan.rows.get(layer, {})
+    original = next(iter(measured.values()), None)
+    errors, problems = {}, []
+    for name, one in measured.items():
+        if original is None or one is original:
+            continue
+        try:
+            found = compute_error_steps(one, original)
+        except UnavailableError as error:
+            problems.append(f"The weight of {name} cannot be read: {error}")
+            continue
+        if found is not None:
+            errors[name] = found
+    return errors, problems
+
+
+# The pairing ------------------------------------------------------------------------------------
 
 
 def explain_link(what: str, asked: str | None, names: Collection[str]) -> list[str]:
@@ -184,17 +500,6 @@ def explain_link(what: str, asked: str | None, names: Collection[str]) -> list[s
     if asked is None or asked in names:
         return []
     return [f"The link asks for the {what} {asked!r}, which is not here. The first one is shown."]
-
-
-def describe_pairing(layer: str, pairings: Mapping[str, Pairing]) -> str:
-    """Return the evidence that a layer is the same in each variant, said once where it is one."""
-    evidence = {}
-    for name, pairing in pairings.items():
-        pair = pairing.of_reference(layer)
-        evidence[name] = mark_evidence(pair)
-    if len(set(evidence.values())) == 1:
-        return next(iter(evidence.values()))
-    return "; ".join(f"{name}: {text}" for name, text in evidence.items()) or NOTHING
 
 
 def mark_evidence(pair: LayerPair | None) -> str:
@@ -405,7 +710,3 @@ def _escape(cell: object) -> str:
 
 def _join(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _round(number: float) -> float:
-    return float(f"{number:.4g}")

@@ -11,7 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .metrics import Measured, channel_max_abs, channel_sqnr_db, representable_limits
+from .metrics import (
+    NEGLIGIBLE_WIDTH,
+    Measured,
+    channel_max_abs,
+    channel_sqnr_db,
+    representable_limits,
+)
 from .quantization import Quantization, is_integer, numpy_dtype
 from .records import Layer, WeightTensor
 from .scan import Scan
@@ -21,9 +27,6 @@ WEAK_CHANNEL_DB = 20.0
 DB_PER_BIT = 6.02
 # However few the bits: at 3 dB the error has 71 % of the channel's norm.
 LEAST_WEAK_CHANNEL_DB = 3.0
-# Training ends many channels at 1e-30, not at 0. float32 resolves 1e-7 of the widest channel;
-# batch-norm folding (epsilon 1e-5) sets channels apart by some 300.
-NEGLIGIBLE_WIDTH = 1e-6
 # Largest weight / largest representable value. 1/4 wastes 2 bits; reduce_range alone gives 1/2.
 WIDE_REACH, WIDE_REACH_ERROR = 1 / 4, 1 / 16
 # One bit, which clipping outliers would win back. Measured on healthy layers: at most 2.2 dB.

@@ -18,6 +18,9 @@ from .records import Layer, LayerPair, SummaryStats, WeightTensor
 from .sums import WeightSums
 
 HEALTHY_CHANNEL_DB = 20.0
+# float32 resolves 1e-7 of the widest channel; batch-norm folding (epsilon 1e-5) sets channels apart
+# by some 300.
+NEGLIGIBLE_WIDTH = 1e-6
 INT32_MAX = 2**31 - 1
 
 
@@ -120,20 +123,30 @@ def sqnr_db(measured: Measured) -> float:
     return float(_decibels(sums.x_square.sum(), sums.e_square.sum()))
 
 
+def judged_channel_sqnr_db(sums: WeightSums) -> np.ndarray:
+    """Return `channel_sqnr_db`, NaN too for channels that are zero next to the others.
+
+    Training ends many channels at 1e-30, not at 0: no code could hold them, and nothing is lost.
+    """
+    widths = channel_max_abs(sums)
+    widest = np.nanmax(widths, initial=0.0)
+    return np.where(widths > NEGLIGIBLE_WIDTH * widest, channel_sqnr_db(sums), np.nan)
+
+
 def worst_channel_sqnr_db(measured: Measured) -> float:
-    """The lowest SQNR of an output channel, in dB."""
-    return _lowest(channel_sqnr_db(measured.sums))
+    """The lowest SQNR of an output channel that is not negligible, in dB."""
+    return _lowest(judged_channel_sqnr_db(measured.sums))
 
 
 def worst_channel(measured: Measured) -> float:
     """Index of the output channel with the lowest SQNR."""
-    channels = channel_sqnr_db(measured.sums)
+    channels = judged_channel_sqnr_db(measured.sums)
     return float(np.nanargmin(channels)) if not np.isnan(channels).all() else np.nan
 
 
 def channels_under_20_db(measured: Measured) -> float:
-    """Share of the output channels whose SQNR is below 20 dB."""
-    channels = channel_sqnr_db(measured.sums)
+    """Share of the output channels, negligible ones left out, whose SQNR is below 20 dB."""
+    channels = judged_channel_sqnr_db(measured.sums)
     known = channels[~np.isnan(channels)]
     return float((known < HEALTHY_CHANNEL_DB).mean()) if known.size else np.nan
 
@@ -288,7 +301,8 @@ def bias_scale(layer: Layer) -> np.ndarray | None:
 METRICS: tuple[Metric, ...] = (
     Metric(
         "worst_channel_sqnr_db", "worst channel", "dB",
-        "SQNR of the worst output channel: 20·log10(‖x‖ / ‖x − v‖); under 20 dB is bad",
+        "SQNR of the worst output channel: 20·log10(‖x‖ / ‖x − v‖); under 20 dB is bad; channels "
+        "below a millionth of the widest are left out",
         worst_channel_sqnr_db, needs_float=True, higher_is_worse=False,
     ),
     Metric(
