@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from playground.utils.parameter_inspector.findings import RULES
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -50,9 +52,32 @@ def test_both_commands_pin_the_tool_they_install_to_one_version() -> None:
     assert len(set(versions)) == 1
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
+def test_ci_runs_the_test_command_of_the_readme_and_wants_a_browser() -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    (extraction,) = re.findall(r"^command=\$\((.*)\)$", script, re.MULTILINE)
+    done = subprocess.run(
+        ["bash", "-c", extraction], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     marked = README.split("<!-- test command -->", 1)[1].strip()
-    assert marked.startswith("```sh\n")
-    assert "uv run --group test pytest" in marked.split("```")[1]
-    assert "<!-- test command -->" in script
+    assert done.stdout.strip() == marked.split("```")[1].removeprefix("sh\n").strip()
+    assert done.stdout.rstrip().endswith("uv run --group test pytest")
+    assert re.search(r"^export REQUIRE_BROWSER=1$", script, re.MULTILINE)
+    assert re.search(r'^bash .* -c "\$command"$', script, re.MULTILINE)
+
+
+def test_what_the_readme_says_of_the_shipped_models_is_what_check_finds() -> None:
+    variants = [ROOT / "models/dscnn" / name for name in ("fp32.onnx", "uint8.onnx")]
+    done = subprocess.run(
+        [sys.executable, "-m", "playground", "check", *map(str, variants)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "31 of 32 channels" in done.stdout
+    assert "the whole tensor has 39.2 dB" in done.stdout
+
+
+def test_the_changelog_counts_the_rules() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"{len(RULES)} rules" in changelog

@@ -1,6 +1,6 @@
 """Which score ranks the layers as the truth does? Restores each layer to float in turn.
 
-    python tests/benchmarks/ranking.py [--network dscnn] [--variant uint8]
+    python tests/benchmarks/ranking.py [dscnn/uint8 ...]
 
 Two truths, both on the held-out digits, run by onnxruntime without optimizations (which would
 quantize a float weight again):
@@ -39,6 +39,8 @@ def mean_noise(measured: Measured) -> float:
     alive = sums.x_square > 0
     return float(10 * np.log10((sums.e_square[alive] / sums.x_square[alive]).mean()))
 
+
+BUILDS = ("dscnn/uint8", "dscnn/int8", "resnet8/uint8", "resnet8/int8")
 
 # Higher is worse.
 SCORES: dict[str, Callable[[Measured], float]] = {
@@ -87,46 +89,58 @@ def output_sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
     return float(20 * np.log10(np.linalg.norm(exact) / np.linalg.norm(exact - held)))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--network", default="dscnn")
-    parser.add_argument("--variant", default="uint8")
-    arguments = parser.parse_args()
-    path = ROOT / "models" / arguments.network
+def judge_build(network: str, variant: str, images: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Print both truths of one build; return each score's correlation with them, NaN for a tie."""
+    path = ROOT / "models" / network
     folder = open_folder(path)
-    scan = scan_folder(folder)
-    images = held_out_digits()
-    fp32 = onnx.load(path / "fp32.onnx")
+    fp32, quantized = (onnx.load(path / f"{name}.onnx") for name in ("fp32", variant))
     exact = run(fp32, images)
-    quantized = onnx.load(path / f"{arguments.variant}.onnx")
     today = output_sqnr_db(exact, run(quantized, images))
-    print(f"{arguments.network} {arguments.variant}: SQNR of the logits {today:.2f} dB")
+    print(f"{network} {variant}: SQNR of the logits {today:.2f} dB")
     restored, alone = [], []
     scores: dict[str, list[float]] = {name: [] for name in SCORES}
-    for row, by_variant in scan.rows.items():
-        measured = by_variant[arguments.variant.upper()]
+    for row, by_variant in scan_folder(folder).rows.items():
+        measured = by_variant[variant.upper()]
         original = find_layer(folder.variants["FP32"], row)
         arrays = {1: original.weight.values}
         if original.bias is not None:
             arrays[2] = original.bias.values
-        gain = output_sqnr_db(exact, run(replaced(quantized, row, arrays), images)) - today
+        restored.append(
+            output_sqnr_db(exact, run(replaced(quantized, row, arrays), images)) - today
+        )
         held = {1: measured.weight.values}
-        noise = -output_sqnr_db(exact, run(replaced(fp32, row, held), images))
-        restored.append(gain)
-        alone.append(noise)
+        alone.append(-output_sqnr_db(exact, run(replaced(fp32, row, held), images)))
         for name, score in SCORES.items():
             scores[name].append(score(measured))
         worst = measured.metrics["worst_channel_sqnr_db"]
-        print(f"  {row:24} restored {gain:+7.3f} dB  alone {-noise:6.2f} dB  worst {worst:6.2f} dB")
-    print("Spearman's rank correlation with:            restored   alone")
-    for name, values in scores.items():
-        if len(set(values)) > 1:
-            against = [spearmanr(values, truth)[0] for truth in (restored, alone)]
-            print(f"  {name:42} {against[0]:+.3f}  {against[1]:+.3f}")
-        else:
-            print(f"  {name:42} the same for every layer")
+        print(
+            f"  {row:24} restored {restored[-1]:+7.3f} dB  alone {-alone[-1]:6.2f} dB  "
+            f"worst channel {worst:6.2f} dB"
+        )
+    return {name: correlate(values, restored, alone) for name, values in scores.items()}
+
+
+def correlate(values: list[float], *truths: list[float]) -> tuple[float, ...]:
+    if len(set(values)) == 1:
+        return tuple(np.nan for _ in truths)
+    return tuple(float(spearmanr(values, truth)[0]) for truth in truths)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("builds", nargs="*", default=BUILDS, help=f"of {', '.join(BUILDS)}")
+    builds = parser.parse_args().builds
+    images = held_out_digits()
+    found = {build: judge_build(*build.split("/"), images) for build in builds}
+    for truth, title in enumerate(("restored", "alone")):
+        print(f"\nSpearman's rank correlation with the truth `{title}`:")
+        print(f"  {'score':28}" + "".join(f"{build:>15}" for build in builds) + f"{'mean':>8}")
+        for name in SCORES:
+            row = [found[build][name][truth] for build in builds]
+            cells = "".join(f"{'tie' if one != one else f'{one:+.2f}':>15}" for one in row)
+            print(f"  {name:28}{cells}{np.nanmean(row):+8.2f}")
     return 0
 
 

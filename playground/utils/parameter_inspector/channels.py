@@ -5,12 +5,14 @@ What several rules look at: which channels count, how weak they are, and why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from .folding import readers_of
+from .layers import list_layers
 from .metrics import (
     NEGLIGIBLE_WIDTH,
     Measured,
@@ -18,6 +20,7 @@ from .metrics import (
     channel_sqnr_db,
     representable_limits,
 )
+from .model_file import Model
 from .quantization import Quantization, is_integer, numpy_dtype
 from .records import Layer, WeightTensor
 from .scan import Scan
@@ -273,30 +276,78 @@ def kind_of(layer: Layer, weight: WeightTensor) -> str:
     return f"depthwise {layer.op_type}" if depthwise else layer.op_type
 
 
-def _exclude(row: str, scan: Scan) -> str:
+_BETWEEN = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSwish")
+_NEIGHBOURS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def nodes_to_exclude(rows: Iterable[str], variants: Mapping[str, Model]) -> str:
+    """Return ``nodes_to_exclude=[...]`` of the first variant's node names, ready to paste.
+
+    Says so where those are the names of a quantized file, which the float model may not have.
+    """
+    first, model = next(iter(variants.items()))
+    layers = {layer.name: layer for layer in list_layers(model)}
+    names = [layers[row].node_name if row in layers else "" for row in rows]
+    text = f"`nodes_to_exclude={[name for name in names if name]!r}`"
+    if not all(names):
+        text += " (not every layer has a name there: name the nodes first)"
+    if any(layer.weight is not None and layer.weight.is_quantized for layer in layers.values()):
+        text += f" (the names are those of {first}; the float model may have others)"
+    return text
+
+
+def find_neighbour(layer: Layer, layers: Sequence[Layer]) -> Layer | None:
+    """Return the convolution or product right behind or before a layer, None at a branch.
+
+    Activations between them are stepped over.
+    """
+    readers = readers_of(layers)
+    by_output = {name: other for other in layers for name in other.output_names if name}
+    found = layer
+    while len(following := readers.get(found.output_names[0], [])) == 1:
+        found = following[0]
+        if found.op_type in _NEIGHBOURS:
+            return found
+        if found.op_type not in _BETWEEN:
+            break
+    found = layer
+    while (before := by_output.get(found.input_names[0] if found.input_names else "")) is not None:
+        if len(readers[before.output_names[0]]) != 1:
+            return None
+        if before.op_type in _NEIGHBOURS:
+            return before
+        if before.op_type not in _BETWEEN:
+            return None
+        found = before
+    return None
+
+
+def _exclude(row: str, variants: Mapping[str, Model]) -> str:
     """Return how to leave a layer in float so that it stays so.
 
     onnxruntime's WeightBiasQuantization (since 1.21) quantizes a lone float Conv between a
     DequantizeLinear and a QuantizeLinear again as the session opens: a neighbour has to go too.
     """
-    rows = list(scan.rows)
-    position = rows.index(row)
-    neighbour = rows[position + 1 : position + 2] or rows[max(0, position - 1) : position]
-    names = [row, *neighbour]
+    layers = list_layers(next(iter(variants.values())))
+    layer = next((one for one in layers if one.name == row), None)
+    neighbour = find_neighbour(layer, layers) if layer is not None else None
+    alone = "open the session with `disabled_optimizers=['WeightBiasQuantization']`"
+    if neighbour is None:
+        return (
+            f"leave it out of the quantization, {nodes_to_exclude([row], variants)}, and {alone}, "
+            "or onnxruntime quantizes it again"
+        )
     return (
-        f"leave it out of the quantization with its neighbour: `nodes_to_exclude={names!r}` "
-        "(alone, onnxruntime quantizes it again unless the session is opened with "
-        "`disabled_optimizers=['WeightBiasQuantization']`)"
+        "leave it out of the quantization with its neighbour: "
+        f"{nodes_to_exclude([row, neighbour.name], variants)} (without the neighbour, {alone}, or "
+        "onnxruntime quantizes it again)"
     )
 
 
-def finer_remedy(one: QuantizedMatrix, scan: Scan) -> str:
+def finer_remedy(one: QuantizedMatrix, variants: Mapping[str, Model]) -> str:
+    sentence = _exclude(one.row, variants)
     if one.quantization.granularity == "per-tensor":
-        return (
-            "Quantize per-channel, `quantize_static(..., per_channel=True)`, or "
-            f"{_exclude(one.row, scan)}."
-        )
-    sentence = _exclude(one.row, scan)
+        return f"Quantize per-channel, `quantize_static(..., per_channel=True)`, or {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}, or give it a data type with more bits."
 
 

@@ -387,11 +387,31 @@ def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]
         owner = result[by_output[moving[0]]]
         if owner.weight is None or owner.bias is not None or owner.weight.slot != "weight":
             continue
+        if not _is_bias_shaped(layer.weight, owner):
+            continue
         bias = replace(layer.weight, slot="bias")
         added = replace(bias, notes=(*bias.notes, f"added by {layer.name}"))
         result[owner.index] = replace(owner, parameters=(*owner.parameters, added))
         result[layer.index] = replace(layer, parameters=(bias,))
     return result
+
+
+def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
+    """Return whether a constant has one number for each output channel, or one for all."""
+    weight = owner.weight
+    assert weight is not None and weight.channel_axis is not None
+    channels = weight.shape[weight.channel_axis]
+    if owner.op_type == "ConvTranspose":
+        channels *= int(str(owner.attributes.get("group", 1)))
+    long = [i for i, d in enumerate(added.shape) if d != 1]
+    if not long:
+        return True
+    if len(long) > 1 or added.shape[long[0]] != channels:
+        return False
+    # Images have their channels at position 1, products at the end.
+    from_end = len(added.shape) - long[0]
+    spatial = len(weight.shape) - 2 if "Conv" in owner.op_type else 0
+    return from_end == 1 + spatial
 
 
 def _only_source(value: ir.Value) -> str:

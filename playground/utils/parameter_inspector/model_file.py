@@ -313,7 +313,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelFileError(f"{path.name} cannot be opened: {error.strerror or error}") from error
     except google.protobuf.message.DecodeError as error:
         raise ModelFileError(
-            f"{path.name} is not a complete ONNX file: it is damaged or was cut off; fetch it again"
+            f"{path.name} is not a complete ONNX file: it is another format, damaged or cut "
+            "off; fetch it again"
         ) from error
     return proto
 

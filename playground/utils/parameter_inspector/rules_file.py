@@ -16,6 +16,7 @@ from .channels import (
     listed,
     living_channels,
     measured_rows,
+    nodes_to_exclude,
     quantized_matrices,
     together,
     usable_channels,
@@ -146,8 +147,8 @@ def find_tied_weight(variant: str, variants: Mapping[str, Model], scan: Scan) ->
             left[0],
             f"One weight serves {counted(len(rows), 'layer')}: quantized in {listed(quantized)}, "
             f"float in {listed(left)}.",
-            f"Quantize both branches or neither: `nodes_to_exclude={quantized!r}`, or add the "
-            "float branch's operator to `op_types_to_quantize`.",
+            f"Quantize both branches or neither: {nodes_to_exclude(quantized, variants)}, or add "
+            "the float branch's operator to `op_types_to_quantize`.",
             {"quantized": len(quantized), "float": len(left)},
         )
 

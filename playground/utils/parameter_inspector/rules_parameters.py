@@ -15,6 +15,7 @@ from .channels import (
     layer_axis,
     listed,
     measured_rows,
+    nodes_to_exclude,
     quantized_matrices,
     together,
     which_channels,
@@ -69,9 +70,13 @@ def _all_quantizations(
             for a in (*layer.inputs, *layer.outputs)
         ]
         for what, name, quantization in found:
-            if quantization is None or name in seen:
+            if quantization is None:
                 continue
-            seen.add(name)
+            zero_point = quantization.zero_point_source
+            key = name, quantization.scale_source.name, zero_point.name if zero_point else ""
+            if key in seen:
+                continue
+            seen.add(key)
             try:
                 scale = quantization.scale.astype(np.float64)
                 _ = quantization.zero_point
@@ -230,7 +235,7 @@ def find_bias_overflow(
             f"{share:.1%} of the bias ({count} of {int(np.prod(bias.shape))} channels) {state}.",
             "Raise the weight's scale in these channels until abs(bias) / (input scale · weight "
             "scale) stays below 2^31 (onnxruntime 1.21 and later do so), or leave the layer out "
-            f"with `nodes_to_exclude={[row]!r}`.",
+            f"with {nodes_to_exclude([row], variants)}.",
             {"share": share, "channels": count},
         )
 
@@ -286,7 +291,7 @@ def is_about_axis(message: str, layer: Layer | None) -> bool:
 
 
 def find_u8s8(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
-    """uint8 activations with int8 weights beyond [-64, 63]: accuracy depends on the processor.
+    """uint8 activations with int8 weights beyond [-64, 64]: accuracy depends on the processor.
 
     VPMADDUBSW adds two products in int16 and saturates, on x86-64 with AVX2 or AVX-512 without
     VNNI. Source: onnxruntime's documentation of quantization; often without consequence, so a

@@ -67,14 +67,16 @@ def find_channel_collapse(
     """
     for one in quantized_matrices(variant, scan):
         state = channel_states(one)
-        finding = _few_steps(variant, one, scan) if state is None else None
+        finding = _few_steps(variant, one, variants) if state is None else None
         if state is not None and state.collapsed.any():
-            finding = _collapse(variant, one, state, scan)
+            finding = _collapse(variant, one, state, variants)
         if finding is not None:
             yield finding
 
 
-def _collapse(variant: str, one: QuantizedMatrix, state: ChannelStates, scan: Scan) -> Finding:
+def _collapse(
+    variant: str, one: QuantizedMatrix, state: ChannelStates, variants: Mapping[str, Model]
+) -> Finding:
     bad, judged = int(state.collapsed.sum()), int(state.judged.sum())
     dead = int((state.collapsed & state.dead).sum())
     sqnr = np.where(state.collapsed, channel_sqnr_db(one.measured.sums), np.inf)
@@ -88,12 +90,12 @@ def _collapse(variant: str, one: QuantizedMatrix, state: ChannelStates, scan: Sc
         f"{bad} of {judged} channels ({share:.0%}) are under {limit:.0f} dB, {dead} of them dead "
         f"(all codes equal the zero-point); the worst is channel {int(sqnr.argmin())} with "
         f"{sqnr.min():.1f} dB; the whole tensor has {one.measured.metrics['sqnr_db']:.1f} dB.",
-        finer_remedy(one, scan),
+        finer_remedy(one, variants),
         {"channels": bad, "share": share, "dead": dead, "worst_db": float(sqnr.min())},
     )
 
 
-def _few_steps(variant: str, one: QuantizedMatrix, scan: Scan) -> Finding | None:
+def _few_steps(variant: str, one: QuantizedMatrix, variants: Mapping[str, Model]) -> Finding | None:
     """Judge by the codes alone: channels that stay within a few steps of zero."""
     quantization = one.quantization
     scale = by_channel(one.measured, quantization.scale)
@@ -115,7 +117,7 @@ def _few_steps(variant: str, one: QuantizedMatrix, scan: Scan) -> Finding | None
         f"{int(few.sum())} of {alive} channels stay within {FEW_STEPS} steps of zero, which is "
         f"about 18 dB at best, though the type has {int(max(np.abs(quantization.code_limits)))}: "
         f"{which_channels(few)}.",
-        finer_remedy(one, scan),
+        finer_remedy(one, variants),
         {"channels": int(few.sum()), "share": float(few.sum() / alive)},
     )
 

@@ -82,10 +82,6 @@ REFUSED: dict[tuple[str, str], str] = {
 # ------------------------------------------------- which inputs of a layer are parameters
 
 
-def _no_axis(attributes: Mapping[str, Any], rank: int) -> int | None:
-    return None
-
-
 def _first(attributes: Mapping[str, Any], rank: int) -> int | None:
     return 0 if rank else None
 
