@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parent
 SIDE = 32
 HELD_OUT = 450
+SAMPLES = 180
 OPSET = 17
 BATCH = 64
 TABLE_BEGIN, TABLE_END = "<!-- table: written by build.py -->", "<!-- end of table -->"
@@ -303,7 +304,7 @@ def tidy(path: Path) -> None:
 
 
 def build(recipe: Recipe, digits: Digits, folder: Path) -> None:
-    """Write ``fp32.onnx``, ``int8.onnx`` and ``uint8.onnx`` of one network into the folder."""
+    """Write ``fp32.onnx``, ``int8.onnx``, ``uint8.onnx`` and ``samples.npz`` of one network."""
     folder.mkdir(parents=True, exist_ok=True)
     fp32, int8, uint8 = (folder / f"{kind}.onnx" for kind in ("fp32", "int8", "uint8"))
     images = digits.train_images
@@ -313,6 +314,19 @@ def build(recipe: Recipe, digits: Digits, folder: Path) -> None:
     quantize(fp32, uint8, images, codes=QuantType.QUInt8, per_channel=False)
     tidy(int8)
     tidy(uint8)
+    write_samples(folder / "samples.npz", digits)
+
+
+def write_samples(path: Path, digits: Digits) -> None:
+    """Write the first held-out digits, the model's input by its name, and their labels.
+
+    Every brightness is a multiple of 1/1024, so that float16 holds it exactly.
+    """
+    np.savez_compressed(
+        path,
+        image=digits.held_out_images[:SAMPLES].astype(np.float16),
+        labels=digits.held_out_labels[:SAMPLES].astype(np.uint8),
+    )
 
 
 # ---- the table in README.md

@@ -1,10 +1,12 @@
-"""The same engine without a browser: ``check`` for a gate in CI, ``report`` for a file to send.
+"""The same engine without a browser: ``check`` for a gate in CI, ``report`` for a file to send,
+``requantize`` for a better model.
 
-Both say on stderr why they could not do their work, in one line, and then exit 2.
+All say on stderr why they could not do their work, in one line, and then exit 2.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections import Counter
@@ -28,6 +30,15 @@ from playground.utils.parameter_inspector import (
     scan_variants,
 )
 from playground.utils.parameter_inspector.findings import Finding, find_problems
+from playground.utils.parameter_inspector.planning import LayerChange, Plan, plan_model
+from playground.utils.parameter_inspector.rewrite import (
+    RewriteError,
+    Saved,
+    Truth,
+    create_changes,
+    measure_truth,
+    save_changed_model,
+)
 from playground.utils.parameter_inspector.variants import name_variants
 
 FOUND, UNREADABLE, INTERRUPTED = 1, 2, 130
@@ -110,6 +121,131 @@ def report(folder: Path, output: Path) -> None:
             write(output, create_report(opened, scan, findings, progress))
 
 
+@main.command()
+@click.argument("exact", metavar="FLOAT", type=click.Path(path_type=Path))
+@click.argument("quantized", metavar="QUANTIZED", type=click.Path(path_type=Path))
+@click.option(
+    "--target-sqnr",
+    type=float,
+    metavar="DB",
+    help="What the worst channel of each layer is to reach.",
+)
+@click.option(
+    "--target-bytes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="What all weights may take, scales and zero-points included.",
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The ONNX file to write.")
+@click.option("--samples", type=FILE, help="Run all three models on this .npz of inputs by name.")
+def requantize(
+    exact: Path,
+    quantized: Path,
+    target_sqnr: float | None,
+    target_bytes: int | None,
+    output: Path,
+    samples: Path | None,
+) -> None:
+    """Write QUANTIZED again with the cheapest changes to its weights that reach a target.
+
+    FLOAT is the float original. Give one target. Prints each layer that changes: from, to, what
+    its worst channel gains and what it costs.
+
+    Exits 2 with one sentence, and writes nothing, where the target cannot be reached.
+    """
+    with one_line_errors():
+        if (target_sqnr is None) == (target_bytes is None):
+            fail("give either --target-sqnr or --target-bytes")
+        try:
+            variants, name = open_pair(exact, quantized)
+            scan = scan_with_progress(variants)
+            with progress_bar("Trying the schemes") as progress:
+                plan = plan_model(scan, variants, name, target_sqnr, target_bytes, progress)
+            refuse_unreached(plan)
+            if output.exists() and output.samefile(exact):
+                raise RewriteError(f"{output} is the float model itself")
+            saved = save(quantized, create_changes(plan, scan, variants, name), output)
+            for line in describe_plan(plan, saved):
+                click.echo(exports.escape_unprintable(line))
+            if samples:
+                for line in describe_truth(measure_truth(exact, quantized, output, samples)):
+                    click.echo(line)
+        except RewriteError as error:
+            fail(f"cannot requantize: {error}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
+@click.option("-p", "--port", type=click.IntRange(0, 65535), help="The port to serve on.")
+@click.option("--token/--no-token", default=True, show_default=True, help="Ask for a token.")
+@click.option(
+    "--token-password-file",
+    type=FILE,
+    help="Read the token from this file; a random one is printed if not given.",
+)
+@click.option("--headless", is_flag=True, help="Do not open a browser.")
+def run(
+    folder: Path,
+    host: str,
+    port: int | None,
+    token: bool,
+    token_password_file: Path | None,
+    headless: bool,
+) -> None:
+    """Serve the page on the models in FOLDER, or in the folders under it.
+
+    Exits 2 where there is no model to show.
+    """
+    with one_line_errors():
+        if not folder.is_dir():
+            raise CannotReadError(f"{folder} is not a folder")
+        if not find_networks(folder):
+            raise CannotReadError(f"{folder} holds no .onnx file")
+        if token_password_file and not token:
+            fail("give either --token-password-file or --no-token")
+        if token_password_file and not token_password_file.is_file():
+            raise CannotReadError(f"{token_password_file} is not a file")
+        options = ["--host", host, "--token" if token else "--no-token"]
+        options += [] if port is None else ["--port", str(port)]
+        if token_password_file:
+            options += ["--token-password-file", str(token_password_file)]
+        options += ["--headless"] if headless else []
+        notebook = Path(__file__).with_name("quantization.py")
+        command = [sys.executable, "-m", "marimo", "run", str(notebook), *options]
+        # One arena for each thread costs several viewers half of their memory again.
+        environment = {"MALLOC_ARENA_MAX": "2", **os.environ}
+        os.execve(sys.executable, [*command, "--", "--models", str(folder.resolve())], environment)
+
+
+def open_pair(exact: Path, quantized: Path) -> tuple[dict[str, Model], str]:
+    """Return the float model and the quantized one, and what the latter is called."""
+    variants = open_models([exact, quantized])
+    first, second = variants
+    if variants[first].path != exact:
+        raise RewriteError(f"{exact.name} is not float: give the float original first")
+    return variants, second
+
+
+def refuse_unreached(plan: Plan) -> None:
+    """Raise where a layer cannot reach the target, or none can be changed at all."""
+    reasons = plan.unreachable or ({} if plan.options else plan.left_out)
+    if not reasons:
+        if not plan.options:
+            raise RewriteError("the model has no quantized weight")
+        return
+    (row, reason), *others = reasons.items()
+    more = f" (and {len(others)} more)" if others else ""
+    raise RewriteError(f"{exports.shorten_name(row)}: {reason}{more}" if row else reason)
+
+
+def save(quantized: Path, changes: Mapping[str, Any], output: Path) -> Saved:
+    try:
+        return save_changed_model(quantized, changes, output)
+    except OSError as error:
+        raise CannotWriteError(f"{output}: {error.strerror or error}") from error
+
+
 # Reading ------------------------------------------------------------------------------------------
 
 
@@ -177,6 +313,41 @@ def describe_finding(finding: Finding, variants: Mapping[str, Model]) -> str:
     plain[1] = click.style(plain[1], fg=COLOURS[finding.severity], bold=True)
     evidence, remedy = map(exports.escape_unprintable, (finding.evidence, finding.remedy))
     return f"{': '.join(plain)}: {evidence} [{finding.rule}]\n    {remedy}"
+
+
+def describe_plan(plan: Plan, saved: Saved) -> Iterator[str]:
+    """Yield a line for each layer that changed, for what could not, and for the whole."""
+    yield from map(describe_change, plan.changes)
+    for row, reason in plan.left_out.items():
+        yield f"{exports.shorten_name(row)}: left as it is: {reason}"
+    if not plan.changes:
+        yield "nothing to change: every layer is there already"
+    opset = f", now opset {saved.raised_opset}" if saved.raised_opset else ""
+    yield (
+        f"worst channel {plan.today_worst_sqnr_db:.1f} -> {plan.worst_sqnr_db:.1f} dB, "
+        f"weights {plan.today_bytes:,} -> {plan.byte_count:,} bytes, "
+        f"file {saved.today_bytes:,} -> {saved.file_bytes:,} bytes{opset}"
+    )
+
+
+def describe_change(change: LayerChange) -> str:
+    more = change.after.byte_count - change.before.byte_count
+    return (
+        f"{exports.shorten_name(change.row)}: {change.before.scheme} -> {change.after.scheme}: "
+        f"{change.after.gain_db:+.1f} dB, {more:+,} bytes"
+    )
+
+
+def describe_truth(truth: Truth) -> Iterator[str]:
+    """Yield what each model did on the samples."""
+    models = {"float": truth.exact, "today": truth.today, "changed": truth.changed}
+    for name, found in models.items():
+        parts = []
+        if found.accuracy is not None:
+            parts.append(f"accuracy {found.accuracy:.1%} of {truth.sample_count}")
+        if found.output_sqnr_db is not None:
+            parts.append(f"output SQNR {found.output_sqnr_db:.1f} dB")
+        yield f"{name}: {', '.join(parts) or 'the reference'}"
 
 
 def file_name(model: Model) -> str:

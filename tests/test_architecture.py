@@ -33,6 +33,7 @@ DIAGRAM = """
     pairing variants
     scan
     channels requantize
+    planning
     rewrite
     rules_resolution
     rules_parameters

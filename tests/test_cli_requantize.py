@@ -1,0 +1,158 @@
+"""``python -m playground requantize``: what is written, what is printed, and how it refuses."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+from models_for_tests import convnet, quantized_statically
+from onnxruntime.quantization import QuantFormat, QuantType
+from test_cli import MODELS, refused, run, run_command
+
+from playground.utils.parameter_inspector import list_layers, load_model, open_folder, scan_variants
+from playground.utils.parameter_inspector.planning import plan_model
+from playground.utils.parameter_inspector.rewrite import create_changes, save_changed_model
+
+FLOAT, UINT8 = MODELS / "dscnn/fp32.onnx", MODELS / "dscnn/uint8.onnx"
+SAMPLES = MODELS / "dscnn/samples.npz"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A small float network and its uint8 per-tensor build, as files."""
+    onnx.save(convnet(), tmp_path / "float.onnx")
+    model = quantized_statically(
+        convnet(), tmp_path, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
+    )
+    onnx.save(model, tmp_path / "uint8.onnx")
+    return tmp_path / "float.onnx", tmp_path / "uint8.onnx"
+
+
+def test_the_true_command_heals_dscnn_and_shows_it(tmp_path):
+    out = tmp_path / "out.onnx"
+    done = run_command(
+        "requantize", FLOAT, UINT8, "--target-sqnr", 30, "-o", out, "--samples", SAMPLES
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *changes, whole, exact, today, changed = done.stdout.splitlines()
+    assert changes[0].startswith(
+        "/block1/conv_dw/Conv: uint8 per-tensor asymmetric -> uint8 per-channel asymmetric: +47."
+    )
+    assert all(re.search(r": [+-][\d.]+ dB, [+-][\d,]+ bytes$", line) for line in changes)
+    assert f"file {UINT8.stat().st_size:,} -> {out.stat().st_size:,} bytes" in whole
+    accuracy = [float(re.search(r"accuracy ([\d.]+)%", x)[1]) for x in (exact, today, changed)]
+    assert accuracy[0] > 98 and accuracy[1] < 50 and accuracy[2] > 98
+    assert "output SQNR" in changed and "output SQNR" not in exact
+
+
+def test_the_file_is_the_one_that_the_page_offers(tmp_path):
+    assert run("requantize", FLOAT, UINT8, "--target-sqnr", 30, "-o", tmp_path / "a").exit_code == 0
+    variants = open_folder(MODELS / "dscnn").variants
+    scan = scan_variants(variants)
+    plan = plan_model(scan, variants, "UINT8", target_sqnr_db=30)
+    save_changed_model(UINT8, create_changes(plan, scan, variants, "UINT8"), tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_target_size_is_kept(pair, tmp_path):
+    done = run("requantize", *pair, "--target-bytes", 350, "-o", tmp_path / "out.onnx")
+    assert (done.exit_code, done.stderr) == (0, "")
+    whole = done.stdout.splitlines()[-1]
+    assert int(re.search(r"weights [\d,]+ -> ([\d,]+) bytes", whole)[1].replace(",", "")) <= 350
+    assert whole.endswith("now opset 21")
+    types = {one.weight.data_type for one in list_layers(load_model(tmp_path / "out.onnx"))
+             if one.weight}  # fmt: skip
+    assert types & {"int4", "uint4"}
+
+
+def test_nothing_to_change_is_said_and_the_same_model_written(pair, tmp_path):
+    done = run("requantize", *pair, "--target-sqnr", 1, "-o", tmp_path / "out.onnx")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("nothing to change")
+    assert onnx.load(tmp_path / "out.onnx") == onnx.load(pair[1])
+
+
+def test_a_layer_left_in_float_is_named_and_stays(tmp_path):
+    onnx.save(convnet(), tmp_path / "float.onnx")
+    model = quantized_statically(convnet(), tmp_path, nodes_to_exclude=["conv10"])
+    onnx.save(model, tmp_path / "int8.onnx")
+    out = tmp_path / "out.onnx"
+    done = run("requantize", tmp_path / "float.onnx", tmp_path / "int8.onnx", "--target-sqnr", 60,
+               "-o", out)  # fmt: skip
+    assert done.exit_code == 0
+    assert "conv10: left as it is: this layer was left in float" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--target-sqnr", "30", "--target-bytes", "9"]])
+def test_one_target_has_to_be_given(pair, tmp_path, options):
+    line = refused(run("requantize", *pair, *options, "-o", tmp_path / "out.onnx"))
+    assert line == "give either --target-sqnr or --target-bytes"
+
+
+def test_a_target_that_cannot_be_reached_names_the_layer_and_writes_nothing(pair, tmp_path):
+    out = tmp_path / "out.onnx"
+    line = refused(run("requantize", *pair, "--target-sqnr", 200, "-o", out))
+    assert re.match(r"cannot requantize: conv1: its worst channel reaches at most \d+.\d dB", line)
+    line = refused(run("requantize", *pair, "--target-bytes", 2, "-o", out))
+    assert re.match(r"cannot requantize: the weights take at least \d+ bytes, more than 2", line)
+    assert not out.exists()
+
+
+def test_the_models_in_the_wrong_order_are_refused(pair, tmp_path):
+    line = refused(run("requantize", *pair[::-1], "--target-sqnr", 30, "-o", tmp_path / "o"))
+    assert line == "cannot requantize: uint8.onnx is not float: give the float original first"
+
+
+def test_two_float_models_are_refused(pair, tmp_path):
+    other = convnet()
+    onnx.save(other, tmp_path / "other.onnx")
+    line = refused(
+        run(
+            "requantize",
+            pair[0],
+            tmp_path / "other.onnx",
+            "--target-sqnr",
+            30,
+            "-o",
+            tmp_path / "o",
+        )
+    )
+    assert "cannot requantize: conv1: this layer was left in float (and 2 more)" in line
+
+
+def test_a_form_that_cannot_be_written_is_refused(tmp_path):
+    onnx.save(convnet(), tmp_path / "float.onnx")
+    model = quantized_statically(convnet(), tmp_path, quant_format=QuantFormat.QOperator)
+    onnx.save(model, tmp_path / "q.onnx")
+    line = refused(
+        run("requantize", tmp_path / "float.onnx", tmp_path / "q.onnx", "--target-sqnr", 60,
+            "-o", tmp_path / "out.onnx")
+    )  # fmt: skip
+    assert "is stored as QLinearConv: only DequantizeLinear" in line
+
+
+def test_a_file_that_cannot_be_read_or_written_says_so_in_one_line(pair, tmp_path):
+    out = tmp_path / "out.onnx"
+    line = refused(run("requantize", tmp_path / "no.onnx", pair[1], "--target-sqnr", 30, "-o", out))
+    assert line == "cannot read: no.onnx: there is no such file"
+    missing = tmp_path / "no folder" / "out.onnx"
+    line = refused(run("requantize", *pair, "--target-sqnr", 30, "-o", missing))
+    assert line.startswith(f"cannot write: {missing}: ")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_neither_model_is_overwritten(pair, which):
+    before = pair[which].read_bytes()
+    line = refused(run("requantize", *pair, "--target-sqnr", 30, "-o", pair[which]))
+    assert "itself" in line
+    assert pair[which].read_bytes() == before
+
+
+def test_samples_that_do_not_fit_are_refused_after_the_file_is_written(pair, tmp_path):
+    np.savez(tmp_path / "s.npz", other=np.zeros(3))
+    done = run("requantize", *pair, "--target-sqnr", 30, "-o", tmp_path / "out.onnx",
+               "--samples", tmp_path / "s.npz")  # fmt: skip
+    assert done.exit_code == 2
+    assert "the samples hold other but the model asks for x" in done.stderr
