@@ -6,7 +6,9 @@ app = marimo.App(width="medium", app_title="Quantization playground")
 with app.setup(hide_code=True):
     import html
     import math
-    from contextlib import nullcontext
+    import threading
+    import time
+    from contextlib import nullcontext, suppress
     from dataclasses import replace
     from pathlib import Path
 
@@ -16,8 +18,6 @@ with app.setup(hide_code=True):
     from playground.utils.parameter_inspector import (
         METRICS,
         SharedCache,
-        compute_histograms,
-        extract_weight_tensors,
         find_networks,
         identify_file,
         layer_names,
@@ -73,7 +73,7 @@ def show_findings(findings):
 @app.function(hide_code=True)
 def render_layer_errors(scan, layer, colors, log):
     """Return the error histograms of a layer, without a chart where none can be read."""
-    with spin_if_large("Comparing the weights", {n: m.weight for n, m in scan.rows[layer].items()}):
+    with spin_if_large("Comparing the weights", scan, layer):
         errors, problems = tables.compute_layer_errors(scan, layer)
         if not errors:
             return figures.Picture(b"", "", tuple(problems))
@@ -106,22 +106,66 @@ def offer(network, files):
 
 
 @app.function(hide_code=True)
-def remember_layer(names):
-    """Return the getter of the selected layer, its one setter, and the layer the link asks for.
+def remember_selection(names, variants):
+    """Return the getters of the selected layer and variant, their one setter, and the link's wish.
 
     The setter is for every control; it writes the address too. The first of ``names`` is selected
-    unless the link says otherwise.
+    unless the link says otherwise, and no variant before one is chosen.
     """
     query = mo.query_params()
-    asked = query.get("layer")
-    get_layer, set_layer = mo.state(asked if asked in names else names[0])
+    asked = query.get("layer"), tables.match_name(query.get("variant"), variants)
+    get_layer, set_layer = mo.state(asked[0] if asked[0] in names else names[0])
+    get_variant, set_variant = mo.state(asked[1] if asked[1] in variants else None)
 
-    def select(name):
-        if name != get_layer():
-            query.set("layer", name)
-            set_layer(name)
+    def select(name, variant=None):
+        for key, value, get, put in (
+            ("layer", name, get_layer, set_layer),
+            ("variant", variant, get_variant, set_variant),
+        ):
+            if value is not None and value != get():
+                query.set(key, value)
+                put(value)
 
-    return get_layer, select, asked
+    return get_layer, get_variant, select, asked
+
+
+@app.function(hide_code=True)
+def open_network(name):
+    """Write another network into the address, without what was selected in the one before."""
+    query = mo.query_params()
+    query.remove("layer")
+    query.remove("variant")
+    query.set("model", name)
+
+
+@app.function(hide_code=True)
+def identify_folder(folder):
+    """Return what changes when a model of the folder is changed, added or removed."""
+    return [identify_file(path) for path in sorted(folder.glob("*.onnx"))]
+
+
+@app.function(hide_code=True)
+def watch_folder(folder, opened, tell):
+    """Call ``tell(True)`` once the models of the folder are no longer those that were opened.
+
+    Looks once a second while there is a page to tell; as a script there is none.
+    """
+
+    # marimo ends a viewer's own thread with the page, but not what that thread started.
+    viewer = threading.current_thread()
+
+    def look():
+        changed = False
+        while viewer.is_alive() and not (changed or mo.current_thread().should_exit):
+            time.sleep(1)
+            # Between the listing and the look at a file it may go: the next round sees that.
+            with suppress(OSError):
+                changed = identify_folder(folder) != opened
+        if changed:
+            tell(True)
+
+    if mo.app_meta().mode in ("edit", "run"):
+        mo.Thread(target=look, daemon=True).start()
 
 
 @app.function(hide_code=True)
@@ -157,21 +201,20 @@ def show_clickable(table, choose_row):
 
 
 @app.function(hide_code=True)
-def render_weights(weights, layer, log):
+def render_weights(scan, layer, log):
     """Return the histograms of a layer's weights, without a chart where none can be read."""
-    with spin_if_large("Counting the weights", weights):
-        values, problems = tables.read_values(weights)
-        histograms = compute_histograms(values)
-        if not values:
+    with spin_if_large("Counting the weights", scan, layer):
+        histograms, problems = tables.count_weights(scan, layer)
+        if histograms is None:
             return figures.Picture(b"", "", tuple(problems))
         picture = figures.render_histograms(histograms, log=log, about=layer)
     return replace(picture, notes=tuple(problems))
 
 
 @app.function(hide_code=True)
-def spin_if_large(text, weights):
+def spin_if_large(text, scan, layer):
     """Return a spinner for what takes longer than half a second, else nothing."""
-    size = sum(math.prod(weight.shape) for weight in weights.values())
+    size = sum(math.prod(one.weight.shape) for one in scan.rows.get(layer, {}).values())
     return mo.status.spinner(text, remove_on_exit=True) if size > 4e6 else nullcontext()
 
 
@@ -225,7 +268,7 @@ def choose_model(networks):
         list(networks),
         value=asked_model if asked_model in networks else next(iter(networks)),
         label="Network",
-        on_change=lambda name: (_query.remove("layer"), _query.set("model", name)),
+        on_change=open_network,
     )
     model_choice
     return asked_model, model_choice
@@ -239,11 +282,26 @@ def explain_unknown_model(asked_model, networks):
 
 @app.cell
 def read_variants(model_choice, networks):
+    opened_files = identify_folder(networks[model_choice.value])
     with mo.status.spinner("Opening the files", remove_on_exit=True):
         folder = open_folder(networks[model_choice.value])
     variants = folder.variants
     files = tuple(identify_file(model.path) for model in variants.values())
-    return files, folder, variants
+    return files, folder, opened_files, variants
+
+
+@app.cell
+def watch_files(folder, opened_files):
+    get_changed, _set_changed = mo.state(False)
+    watch_folder(folder.path, opened_files, _set_changed)
+    return (get_changed,)
+
+
+@app.cell
+def tell_of_changed_files(get_changed):
+    mo.stop(not get_changed())
+    say(["The files of this folder have changed. Reload the page to open them again."], "warn")
+    return
 
 
 @app.cell
@@ -316,15 +374,17 @@ def hold_selection(pairings, ranked, variants):
     mo.stop(not layer_options, say(["This network has no layers."], "info"))
     # The worst layer opens; a network without weights opens its first layer.
     _names = [*(one.layer for one in ranked), *layer_options.values()]
-    get_layer, select, asked_layer = remember_layer(
-        [name for name in _names if name in layer_options.values()]
+    get_layer, get_variant, select, asked = remember_selection(
+        [name for name in _names if name in set(layer_options.values())], variants
     )
-    return asked_layer, get_layer, layer_options, select
+    return asked, get_layer, get_variant, layer_options, select
 
 
 @app.cell
-def explain_unknown_layer(asked_layer, layer_options):
-    say(tables.explain_link("layer", asked_layer, layer_options.values()), "warn")
+def explain_unknown_selection(asked, layer_options, variants):
+    _layer, _variant = asked
+    _sentences = tables.explain_link("layer", _layer, layer_options.values())
+    say([*_sentences, *tables.explain_link("variant", _variant, variants)], "warn")
     return
 
 
@@ -334,7 +394,7 @@ def explain_ranking(ranked):
     **The ranking**: one row for each quantized layer of each variant, worst first by its worst
     output channel. **SQNR** compares the float weights with their values, in decibels: 6 dB more
     is half the error, and under 20 dB hurts. Point at a heading to read what a column counts;
-    click a row to look inside.
+    click a row to look inside; the address then leads back to it.
     """) if ranked else None
     return
 
@@ -351,15 +411,17 @@ def choose_severity(ranked):
 def show_ranking(pairings, ranked, select, severity_choice):
     shown_rows = tables.select_ranked(ranked, severity_choice.value)
     show_clickable(
-        tables.create_ranking(shown_rows, pairings), lambda row: select(shown_rows[row].layer)
+        tables.create_ranking(shown_rows, pairings),
+        lambda row: select(shown_rows[row].layer, shown_rows[row].variant),
     )
     return (shown_rows,)
 
 
 @app.cell
-def tint_selected_rows(get_layer, shown_rows):
-    _name = get_layer()
-    mo.Html(figures.tint_rows([i for i, row in enumerate(shown_rows) if row.layer == _name]))
+def tint_selected_rows(get_layer, get_variant, shown_rows):
+    _rows = [i for i, row in enumerate(shown_rows) if row.layer == get_layer()]
+    _strong = [i for i in _rows if shown_rows[i].variant == get_variant()]
+    mo.Html(figures.tint_rows(_rows, _strong))
     return
 
 
@@ -382,30 +444,40 @@ def choose_range_scale():
 
 
 @app.cell
-def draw_heatmap(files, log_ranges, ranges, variants):
-    mo.stop(not ranges, say(["No layer of this network has weights."], "info"))
-    heatmap = figures.pictures.get(
-        ("heatmap", files, log_ranges.value),
-        lambda: figures.render_heatmap(ranges, list(variants), log=log_ranges.value),
+def choose_page(ranges):
+    _pages = tables.list_pages(ranges)
+    heatmap_page = mo.ui.dropdown(
+        _pages, value=next(iter(_pages)), label="Rows", allow_select_none=False
     )
-    heatmap_clicks = mo.ui.matplotlib(
-        figures.create_click_axes(heatmap, len(ranges)), debounce=True
-    )
-    mo.Html(figures.frame_heatmap(heatmap_clicks.text, heatmap.alt))
-    return (heatmap_clicks,)
+    heatmap_page if len(_pages) > 1 else None
+    return (heatmap_page,)
 
 
 @app.cell
-def follow_heatmap(heatmap_clicks, ranges, select):
-    _row = figures.HeatmapLayout(len(ranges)).clicked_row(heatmap_clicks.value)
+def draw_heatmap(files, heatmap_page, log_ranges, ranges, variants):
+    mo.stop(not ranges, say(["No layer of this network has weights."], "info"))
+    page_ranges = tables.select_page(ranges, heatmap_page.value)
+    heatmap = figures.pictures.get(
+        ("heatmap", files, heatmap_page.value, log_ranges.value),
+        lambda: figures.render_heatmap(page_ranges, list(variants), log=log_ranges.value),
+    )
+    _axes = figures.create_click_axes(heatmap, len(page_ranges))
+    heatmap_clicks = mo.ui.matplotlib(_axes, debounce=True)
+    mo.Html(figures.frame_heatmap(heatmap_clicks.text, heatmap.alt))
+    return heatmap_clicks, page_ranges
+
+
+@app.cell
+def follow_heatmap(heatmap_clicks, page_ranges, select):
+    _row = figures.HeatmapLayout(len(page_ranges)).clicked_row(heatmap_clicks.value)
     if _row is not None:
-        select(ranges[_row].layer)
+        select(page_ranges[_row].layer)
     return
 
 
 @app.cell
-def outline_selected_row(get_layer, ranges):
-    _rows = [row.layer for row in ranges]
+def outline_selected_row(get_layer, page_ranges):
+    _rows = [row.layer for row in page_ranges]
     _row = _rows.index(get_layer()) if get_layer() in _rows else None
     mo.Html(figures.outline_row(len(_rows), _row))
     return
@@ -458,8 +530,9 @@ def find_selected_layer(get_layer, pairings, variants):
 
 
 @app.cell
-def show_layer_findings(findings, layer):
-    _shown = show_findings(tables.about_layer(findings, layer))
+def show_layer_findings(findings, get_variant, layer):
+    _about = tables.about_layer(findings, layer)
+    _shown = show_findings(sorted(_about, key=lambda one: one.variant != get_variant()))
     mo.vstack(_shown) if _shown else None
     return
 
@@ -491,11 +564,10 @@ def choose_count_scale():
 
 
 @app.cell
-def show_histograms(files, layer, log_counts, pairings, variants):
-    _weights = extract_weight_tensors(variants, layer, pairings)
+def show_histograms(files, layer, log_counts, scan):
     _picture = figures.pictures.get(
         ("histograms", files, layer, log_counts.value),
-        lambda: render_weights(_weights, layer, log_counts.value),
+        lambda: render_weights(scan, layer, log_counts.value),
     )
     show_picture(_picture, "This layer has no weights to draw.")
     return

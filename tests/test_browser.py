@@ -62,7 +62,9 @@ def models_folder(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / "models" / name, folder / name)
     (folder / "odd").mkdir()
     (folder / "odd" / "cut.onnx").write_bytes((ROOT / "models/dscnn/fp32.onnx").read_bytes()[:999])
-    onnx.save(create_odd_model(), folder / "odd" / "odd.onnx")
+    for name in ("odd", "changing"):
+        (folder / name).mkdir(exist_ok=True)
+        onnx.save(create_odd_model(), folder / name / "odd.onnx")
     return folder
 
 
@@ -137,6 +139,17 @@ class Viewer:
     @property
     def layer_in_address(self) -> str | None:
         return parse_qs(urlsplit(self.page.url).query).get("layer", [None])[0]
+
+    @property
+    def variant_in_address(self) -> str | None:
+        return parse_qs(urlsplit(self.page.url).query).get("variant", [None])[0]
+
+    def tints(self, layer: str) -> dict[str, str]:
+        """Return variant -> the colour of its row of a layer in the ranking."""
+        rows = self.page.locator("marimo-table").get_by_role("row", name=layer)
+        script = "all => all.map(r => [r.cells[1].innerText, getComputedStyle(r.cells[1])])"
+        script = script.replace("(r.cells[1])]", "(r.cells[1]).backgroundColor]")
+        return dict(rows.evaluate_all(script))
 
     @property
     def parameters(self) -> str:
@@ -260,6 +273,51 @@ def test_a_reload_keeps_the_layer_of_the_address(open_page):
     viewer.wait_for_layer("/stack1/conv2/Conv")
 
 
+def test_a_link_names_layer_and_variant_whose_row_stands_out(open_page):
+    viewer = open_page("model=dscnn&variant=int8&layer=/block2/conv_dw/Conv")
+    viewer.wait_for_layer("/block2/conv_dw/Conv")
+    tints = viewer.tints("/block2/conv_dw/Conv")
+    assert tints["INT8"] == "rgba(232, 89, 12, 0.4)"
+    assert tints["UINT8"] == "rgba(232, 89, 12, 0.2)"
+
+
+def test_a_link_to_a_variant_that_is_not_there_says_so(open_page):
+    viewer = open_page("model=dscnn&variant=int4")
+    viewer.page.get_by_text("the variant 'int4', which is not here").wait_for()
+    viewer.page.locator(f"{HISTOGRAMS}[alt*='{WORST}']").wait_for(state="attached")
+
+
+def test_a_file_that_changes_is_noticed_and_opened_again_by_a_reload(open_page, models_folder):
+    viewer = open_page("model=changing&layer=longlong")
+    said = viewer.page.get_by_text("The files of this folder have changed.")
+    assert said.count() == 0
+    shutil.copy(models_folder / "resnet8" / "int8.onnx", models_folder / "changing")
+    said.wait_for()
+    viewer.page.reload()
+    viewer.page.locator("[aria-label*='in FP32, INT8']").wait_for(state="attached")
+    assert said.count() == 0
+
+
+@pytest.mark.parametrize("width", [1024, 1920])
+def test_nothing_but_a_table_scrolls_sideways(open_page, width):
+    viewer = open_page("model=dscnn")
+    viewer.page.set_viewport_size({"width": width, "height": 1000})
+    script = "[document.documentElement.scrollWidth, innerWidth]"
+    shown, space = viewer.page.evaluate(script)
+    assert shown <= space
+
+
+def test_the_keyboard_alone_chooses_a_layer(open_page):
+    viewer = open_page("model=resnet8&layer=/dense/Gemm")
+    page = viewer.page
+    page.get_by_role("button", name="Layer", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.type("stack2/skip")
+    page.keyboard.press("Enter")
+    viewer.wait_for_layer("/stack2/skip/conv/Conv")
+
+
 def test_a_layer_without_quantization_parameters_says_so(open_page):
     viewer = open_page()
     viewer.choose_layer("/relu/Relu")
@@ -308,7 +366,11 @@ def test_the_ranking_begins_with_the_worst_layer_and_a_click_shows_its_findings(
     # Its rows of both variants are tinted, and the table is still the one that was clicked.
     tints = page.locator("marimo-table").get_by_role("row", name=WORST).locator("td:nth-child(2)")
     script = "all => all.map(one => getComputedStyle(one).backgroundColor)"
-    assert tints.evaluate_all(script) == ["rgba(232, 89, 12, 0.2)"] * 2
+    assert sorted(tints.evaluate_all(script)) == [
+        "rgba(232, 89, 12, 0.2)",
+        "rgba(232, 89, 12, 0.4)",
+    ]
+    assert viewer.variant_in_address in ("INT8", "UINT8")
     assert first.element_handle().evaluate("element => element.isConnected")
 
 

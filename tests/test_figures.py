@@ -403,10 +403,13 @@ def test_a_chart_on_the_page_is_an_image_with_its_words_as_plain_text():
     assert 'alt="&lt;b&gt; &quot;x&quot;"' in shown
 
 
-def test_the_tint_is_set_for_every_row_of_the_layer():
+def test_the_tint_is_set_for_every_row_of_the_layer_and_stronger_for_the_variant():
     style = figures.tint_rows([2, 5])
     assert "--table-row-2:" in style
     assert "--table-row-5:" in style
+    strong = figures.tint_rows([2, 5], [5])
+    assert "--table-row-2: #e8590c33;" in strong
+    assert "--table-row-5: #e8590c66;" in strong
     assert "transparent" in figures.style_row("2", "layer", "conv")["backgroundColor"]
 
 

@@ -56,7 +56,40 @@ def test_every_cell_runs_on_the_shipped_models(network, layers):
     outputs, definitions = run_on(ROOT / "models" / network)
     assert list(definitions["variants"]) == ["FP32", "INT8", "UINT8"]
     assert f"{layers} layers in FP32, INT8, UINT8" in text_of(outputs)
+    for words in ("equal bins from", "Output channels of", "Integer codes of", "in steps of"):
+        assert words in text_of(outputs)
+
+
+def test_the_worst_layer_opens_and_its_remedy_is_shown():
+    outputs, definitions = run_on(ROOT / "models" / "dscnn")
+    assert definitions["layer"] == definitions["ranked"][0].layer == "/block1/conv_dw/Conv"
+    assert "What helps: Quantize per-channel" in text_of(outputs)
+    assert "2 errors, 1 warning" in text_of(outputs)
+
+
+def test_two_quantized_builds_without_a_float_original_are_ranked_too(tmp_path):
+    for name in ("int8", "uint8"):
+        shutil.copy(ROOT / "models" / "dscnn" / f"{name}.onnx", tmp_path)
+    outputs, definitions = run_on(tmp_path)
+    assert {one.variant for one in definitions["ranked"]} == {"INT8", "UINT8"}
+    assert "no float original" in text_of(outputs)
+    assert "Output channels of" in text_of(outputs)
+
+
+def test_a_float_network_alone_has_nothing_to_judge(tmp_path):
+    shutil.copy(ROOT / "models/dscnn/fp32.onnx", tmp_path)
+    outputs, definitions = run_on(tmp_path)
+    assert len(definitions["ranked"]) == 14
     assert "equal bins from" in text_of(outputs)
+
+
+@pytest.mark.parametrize("tool", [*notebook.exports.EXCLUSIONS, notebook.PER_CHANNEL])
+def test_every_tool_gets_the_ticked_layers_as_python(tool):
+    _, definitions = run_on(ROOT / "models" / "dscnn")
+    models, ranked = definitions["variants"], definitions["ranked"]
+    text = notebook.write_exclusion(tool, models, definitions["pairings"], ["/dense/Gemm"], ranked)
+    ast.parse(text)
+    assert "dense" in text
 
 
 def test_a_folder_without_models_is_answered_with_a_sentence(tmp_path):
@@ -89,5 +122,22 @@ def test_a_list_of_problems_is_shown_only_if_there_are_any():
 
 
 def test_a_layer_without_weights_has_a_sentence_in_place_of_the_chart():
-    shown = notebook.show_picture(notebook.render_weights({}, "relu", False), "No weights here.")
-    assert "No weights here." in shown.text
+    scan = notebook.scan_folder(notebook.open_folder(ROOT / "models" / "resnet8"))
+    picture = notebook.render_weights(scan, "/relu/Relu", False)
+    assert "No weights here." in notebook.show_picture(picture, "No weights here.").text
+
+
+def test_a_model_that_changes_appears_or_goes_makes_the_folder_another(tmp_path):
+    model = tmp_path / "int8.onnx"
+    seen = [notebook.identify_folder(tmp_path)]
+    for change in (
+        lambda: model.write_bytes(b"1"),
+        lambda: model.write_bytes(b"12"),
+        lambda: (tmp_path / "uint8.onnx").write_bytes(b"1"),
+        model.unlink,
+    ):
+        change()
+        assert notebook.identify_folder(tmp_path) not in seen
+        seen.append(notebook.identify_folder(tmp_path))
+    (tmp_path / "notes.txt").write_bytes(b"1")
+    assert notebook.identify_folder(tmp_path) == seen[-1]

@@ -116,7 +116,8 @@ def test_every_tag_is_closed(shipped):
 def test_every_picture_is_a_png_with_a_text_alternative(shipped):
     page = Page(shipped)
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert len(pictures) == 1 + 14
+    # The heatmap; then, for each layer, its histograms, channels, codes and errors.
+    assert len(pictures) == 1 + 14 * 4
     for attrs in pictures:
         data = base64.b64decode(str(attrs["src"]).partition(",")[2], validate=True)
         assert data.startswith(b"\x89PNG\r\n\x1a\n")
@@ -142,14 +143,26 @@ def test_no_weight_stands_in_the_text(tmp_path):
     assert not shown & {f"{weight:.{digits}g}" for weight in weights for digits in range(3, 9)}
 
 
-def test_a_hundred_layers_stay_under_15_megabytes(tmp_path):
+def test_a_hundred_layers_stay_under_15_megabytes(tmp_path, monkeypatch):
     lengths = []
-    for count in (2, 7):
-        folder = tmp_path / str(count)
+    for count, detailed in ((2, 1), (7, 1), (2, 2)):
+        monkeypatch.setattr(report, "DETAILED_LAYERS", detailed)
+        folder = tmp_path / f"{count}-{detailed}"
         folder.mkdir()
         names = [f"/stage{i}/block/layer/MatMul" for i in range(count)]
         lengths.append(len(write_report(save_chain(folder, names))))
-    assert lengths[0] + 98 * (lengths[1] - lengths[0]) / 5 < 15e6
+    monkeypatch.undo()
+    layer, details = (lengths[1] - lengths[0]) / 5, lengths[2] - lengths[0]
+    assert lengths[0] + 98 * layer + (report.DETAILED_LAYERS - 1) * details < 15e6
+
+
+def test_the_worst_layers_have_every_chart_and_the_others_their_histograms(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "DETAILED_LAYERS", 1)
+    text = write_report(save_chain(tmp_path, ["a", "b"]))
+    charts = [str(attrs["alt"]) for tag, attrs in Page(text).tags if tag == "img"]
+    assert sum("equal bins" in alt for alt in charts) == 2
+    for words in ("Output channels", "Integer codes", "in steps of the scale"):
+        assert sum(words in alt for alt in charts) == 1
 
 
 def test_two_reports_of_the_same_models_are_equal(tmp_path):

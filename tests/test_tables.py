@@ -14,7 +14,9 @@ from playground.utils import tables
 from playground.utils.parameter_inspector import (
     METRICS,
     LayerPair,
+    LayerRanges,
     Pairing,
+    Scan,
     VariantSummary,
     find_layer,
     layer_names,
@@ -477,6 +479,49 @@ def test_a_link_to_a_missing_layer_is_told_in_a_sentence():
     assert tables.explain_link("layer", None, ["conv"]) == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [("int8", "INT8"), ("INT8", "INT8"), ("int4", "int4"), ("fp32 (A)", "FP32 (a)"), (None, None)],
+)
+def test_a_link_names_a_variant_in_any_case(asked, found):
+    assert tables.match_name(asked, ["FP32 (a)", "INT8", "uint8"]) == found
+
+
+@pytest.mark.parametrize("count", [0, 1, 500, 501, 1200])
+def test_the_pages_of_the_heatmap_hold_every_row_once_and_none_more_than_fits(count):
+    rows = [LayerRanges(str(i), "Conv", {}) for i in range(count)]
+    pages = [tables.select_page(rows, start) for start in tables.list_pages(rows).values()]
+    assert [row for page in pages for row in page] == rows
+    assert max(map(len, pages)) <= 500
+    assert len(pages) == max(1, -(-count // 500))
+
+
+def test_the_ranking_of_many_layers_asks_for_each_finding_once():
+    class Counted(Finding):
+        asked = 0
+
+        def __getattribute__(self, name):
+            Counted.asked += name == "layer"
+            return super().__getattribute__(name)
+
+    found = [Counted(**vars(finding("note", str(i)))) for i in range(50)]
+    Counted.asked = 0
+    ranked = tables.rank_layers(["INT8"], Scan({}, {}, {}), found)
+    assert {one.layer for one in ranked} == {str(i) for i in range(50)}
+    assert Counted.asked < 10 * len(found)
+
+
+def test_histograms_hold_every_weight_of_every_variant(variants):
+    histograms, problems = tables.count_weights(scan_variants(variants), "conv")
+    assert problems == []
+    for name, model in variants.items():
+        assert histograms.counts[name].sum() == find_layer(model, "conv").weight.values.size
+
+
+def test_a_layer_without_weights_has_no_histograms(variants):
+    assert tables.count_weights(scan_variants(variants), "relu") == (None, [])
+
+
 def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tmp_path):
     model = create_model(True)
     codes = model.graph.initializer[0]
@@ -490,6 +535,9 @@ def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tm
     assert list(values) == ["FP32"]
     assert len(problems) == 1
     assert "gone.bin" in problems[0]
+    histograms, problems = tables.count_weights(scan_variants(models), "conv")
+    assert list(histograms.counts) == ["FP32"]
+    assert [problem.split(" cannot")[0] for problem in problems] == ["The weight of INT8"]
 
 
 def test_a_scale_that_cannot_be_read_is_told_in_its_cell(tmp_path):

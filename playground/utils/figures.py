@@ -526,7 +526,7 @@ def _name_channels(one: Measured, worst: Sequence[int], count: int) -> str:
         return ""
     if not np.isnan(db).all():
         return f"worst no. {', '.join(f'{i} ({format_db(db[i])})' for i in worst[:count])}"
-    median = float(np.nanmedian(widths))
+    median = float(np.nanmedian(widths)) if not np.isnan(widths).all() else 0.0
     times = [f" ({format_number(widths[i] / median)}×)" if median > 0 else "" for i in worst]
     named = [f"{i}{text}" for i, text in zip(worst[:count], times, strict=False)]
     return f"widest no. {', '.join(named)}"
@@ -862,9 +862,15 @@ def outline_row(row_count: int, row: int | None) -> str:
     )
 
 
-def tint_rows(rows: Sequence[int]) -> str:
-    """Return the style that tints ``rows`` of the ranking: it is not made again for that."""
-    colors = " ".join(f"--table-row-{row}: {SELECTED}33;" for row in rows)
+def tint_rows(rows: Sequence[int], strong: Sequence[int] = ()) -> str:
+    """Return the style that tints ``rows`` of the ranking: it is not made again for that.
+
+    Args:
+        strong: those of ``rows`` that stand out, of the selected variant.
+    """
+    colors = " ".join(
+        f"--table-row-{row}: {SELECTED}{'66' if row in strong else '33'};" for row in rows
+    )
     return f"<style>:root {{ {colors} }}</style>"
 
 

@@ -22,8 +22,6 @@ from .parameter_inspector import (
     Model,
     Scan,
     VariantFolder,
-    compute_histograms,
-    extract_weight_tensors,
     layer_names,
     list_layers,
     summarize_variant,
@@ -34,6 +32,7 @@ Progress = Callable[[int, int, str], None]
 
 MARKS = {"error": "✕", "warning": "▲", "note": "●"}
 OPEN_LAYERS = 3
+DETAILED_LAYERS = 20  # the worst; every chart of every layer would make a file too large to send
 LONG_WORD = 30
 FULL_BAR_DB = 50.0
 DWARFING = 20.0
@@ -250,10 +249,11 @@ def _layer(
     """The anchor is inside: a browser opens the details that a link leads into."""
     worst = f"worst channel {page.worst_db:.1f} dB" if math.isfinite(page.worst_db) else ""
     parameters = tables.create_parameter_table(variants, page.names)
+    charts = [*LAYER_CHARTS, *(DETAILED_CHARTS if i < DETAILED_LAYERS else ())]
     body = [
         *(_finding(finding) for finding in page.findings),
         *(_say(sentence) for sentence in tables.explain_layer(variants, page.names)),
-        *(_chart(chart, page, variants, scan) for chart in LAYER_CHARTS),
+        *(_chart(chart, page, variants, scan) for chart in charts),
         _frame(parameters.drop(columns="In words", errors="ignore")),
         _metrics(page),
     ]
@@ -309,24 +309,48 @@ def _words() -> str:
     )
 
 
-# Charts of a layer: a new one is a function here and an entry in LAYER_CHARTS ---------------------
+# Charts of a layer: a new one is a function here and an entry in one of the two lists below -------
 
 
 def _draw_histograms(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    weights = extract_weight_tensors(variants, page.row, scan.pairings)
-    values, problems = tables.read_values(weights)
-    if not any(array.size for array in values.values()):
+    histograms, problems = tables.count_weights(scan, page.row)
+    if histograms is None or not any(counts.any() for counts in histograms.counts.values()):
         return Picture(b"", "", tuple(problems)) if problems else None
-    histograms = compute_histograms(values)
     # Where one bin holds most weights, the others are too low to see on a linear axis.
     log = any(2 * counts.max() > counts.sum() for counts in histograms.counts.values())
     picture = figures.render_histograms(histograms, log=log, about=page.row)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 
+def _quantized(page: LayerPage) -> dict[str, Measured]:
+    return {name: one for name, one in page.measured.items() if one.quantization is not None}
+
+
+def _draw_channels(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
+    measured = _quantized(page)
+    colors = figures.color_variants(list(variants))
+    return figures.render_channels(measured, colors, about=page.row) if measured else None
+
+
+def _draw_codes(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
+    codes = figures.count_codes(_quantized(page))
+    colors = figures.color_variants(list(variants))
+    return figures.render_codes(codes, colors, about=page.row) if codes else None
+
+
+def _draw_errors(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
+    errors, problems = tables.compute_layer_errors(scan, page.row)
+    if not errors:
+        return Picture(b"", "", tuple(problems)) if problems else None
+    colors = figures.color_variants(list(variants))
+    picture = figures.render_errors(errors, colors, about=page.row)
+    return Picture(picture.png, picture.alt, tuple(problems))
+
+
 LayerChart = Callable[[LayerPage, Mapping[str, Model], Scan], Picture | None]
 
 LAYER_CHARTS: tuple[LayerChart, ...] = (_draw_histograms,)
+DETAILED_CHARTS: tuple[LayerChart, ...] = (_draw_channels, _draw_codes, _draw_errors)
 
 
 def _chart(chart: LayerChart, page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> str:

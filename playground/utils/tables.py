@@ -18,9 +18,11 @@ import pandas as pd
 
 from .parameter_inspector import (
     METRICS,
+    Histograms,
     Layer,
     LayerPair,
     LayerParams,
+    LayerRanges,
     Measured,
     Metric,
     Model,
@@ -31,6 +33,7 @@ from .parameter_inspector import (
     UnavailableError,
     VariantSummary,
     WeightTensor,
+    compute_layer_histograms,
     create_summary_stats,
     extract_layer_params,
     find_layer,
@@ -210,12 +213,12 @@ def rank_layers(
     judged = list_judged(variants, scan)
     places = [(row, name) for row, by_name in scan.rows.items() for name in by_name]
     places += [*scan.unavailable, *((f.layer, f.variant) for f in findings if f.layer)]
+    about: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        about.setdefault((finding.layer, finding.variant), []).append(finding)
     ranked = [
         RankedLayer(
-            row,
-            variant,
-            scan.rows.get(row, {}).get(variant),
-            tuple(f for f in findings if (f.layer, f.variant) == (row, variant)),
+            row, variant, scan.rows.get(row, {}).get(variant), tuple(about.get((row, variant), ()))
         )
         for row, variant in dict.fromkeys(places)
     ]
@@ -416,6 +419,46 @@ def name_file(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
 
 
+# The heatmap, page by page, where the layers are too many for one picture -------------------------
+
+ROWS_OF_A_PAGE = 500
+
+
+def list_pages(ranges: Sequence[LayerRanges]) -> dict[str, int]:
+    """Return label -> the first row of each page of the heatmap; at least one page."""
+    starts = range(0, max(1, len(ranges)), ROWS_OF_A_PAGE)
+    ends = [min(start + ROWS_OF_A_PAGE, len(ranges)) for start in starts]
+    return {
+        f"{start + 1} to {end} of {len(ranges)}": start
+        for start, end in zip(starts, ends, strict=True)
+    }
+
+
+def select_page(ranges: Sequence[LayerRanges], start: int) -> Sequence[LayerRanges]:
+    """Return the rows of the page that begins at ``start``."""
+    return ranges[start : start + ROWS_OF_A_PAGE]
+
+
+# The weights of one layer -------------------------------------------------------------------------
+
+
+def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]:
+    """Return the histograms of a layer's weights, and a sentence for each that cannot be read.
+
+    None where the layer has no weight, or none that can be read.
+    """
+    problems = [
+        f"The weight of {variant} cannot be read: {why}"
+        for (row, variant), why in scan.unavailable.items()
+        if row == layer
+    ]
+    measured = scan.rows.get(layer, {})
+    try:
+        return (compute_layer_histograms(measured) if measured else None), problems
+    except UnavailableError as error:
+        return None, [*problems, f"The weights cannot be read any more: {error}"]
+
+
 # The error of one weight --------------------------------------------------------------------------
 
 ERROR_BINS = 64
@@ -496,10 +539,17 @@ def compute_layer_errors(scan: Scan, layer: str) -> tuple[dict[str, ErrorSteps],
 
 
 def explain_link(what: str, asked: str | None, names: Collection[str]) -> list[str]:
-    """Return a sentence if a link asks for a layer or a network that is not there."""
+    """Return a sentence if a link asks for a network, variant or layer that is not there."""
     if asked is None or asked in names:
         return []
-    return [f"The link asks for the {what} {asked!r}, which is not here. The first one is shown."]
+    return [f"The link asks for the {what} {asked!r}, which is not here: this is the overview."]
+
+
+def match_name(asked: str | None, names: Collection[str]) -> str | None:
+    """Return the name that a link asks for, as it is spelled here; unknown ones as they came."""
+    if asked is None or asked in names:
+        return asked
+    return next((name for name in names if name.casefold() == asked.casefold()), asked)
 
 
 def mark_evidence(pair: LayerPair | None) -> str:

@@ -100,6 +100,8 @@ def activation_quantization(
                 node.inputs[0].name or "" if node.inputs[0] else "", None, "uint8"
             )
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.domain in QDQ_DOMAINS:
+            if not node.outputs:
+                return None
             if constants.is_constant(node.inputs[0]):
                 return None
             return _linear(node, constants)
@@ -137,7 +139,7 @@ def _of_activation(
 
 def output_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[TensorQuantization]:
     index = QLINEAR_OUTPUT.get(node.op_type)
-    if index is not None:
+    if index is not None and node.outputs:
         yield from _from_inputs(node, node.outputs[0].name or "", index, index + 1, constants)
         return
     for value in node.outputs:
@@ -145,6 +147,7 @@ def output_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[Te
             consumer = usage.node
             if (
                 consumer.op_type == "QuantizeLinear"
+                and consumer.outputs
                 and consumer.domain in QDQ_DOMAINS
                 and usage.idx == 0
             ):

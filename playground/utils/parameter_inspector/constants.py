@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,12 @@ class Computed:
     declared_type: str | None
     declared_shape: tuple[int, ...] | None
 
-    @property
+    @cached_property
     def data_type(self) -> str:
         known = self.declared_type or self._type_from_operator()
         return known or _array_type(self.read())
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         shape = self._shape_from_operator() or self.declared_shape
         return self.read().shape if shape is None else shape
@@ -218,6 +219,7 @@ def _evaluate(root: Computed) -> np.ndarray:
     """Evaluate ``root`` and what it depends on, each once, without recursion."""
     arrays: dict[int, np.ndarray | None] = {id(None): None}
     stack: list[Source] = [root]
+    budget = MAX_GROWN_ELEMENTS
     while stack:
         source = stack[-1]
         if not isinstance(source, Computed):
@@ -227,7 +229,12 @@ def _evaluate(root: Computed) -> np.ndarray:
             if missing:
                 stack.extend(missing)
                 continue
-            arrays[id(source)] = _run(source, [arrays[id(s)] for s in source.inputs])
+            array = _run(source, [arrays[id(s)] for s in source.inputs])
+            given = max((arrays[id(s)].size for s in source.inputs if s is not None), default=0)  # type: ignore[union-attr]
+            budget -= max(0, array.size - given)
+            if budget < 0:
+                raise UnavailableError(f"{root.name!r} cannot be computed: it grows too large")
+            arrays[id(source)] = array
         stack.pop()
     result = arrays[id(root)]
     assert result is not None
@@ -341,7 +348,7 @@ def _result_elements(source: Computed, arrays: Sequence[np.ndarray]) -> int:
         )
     if op_type == "Concat":
         return sum(a.size for a in arrays)
-    if op_type in _ELEMENTWISE and op_type not in ("QuantizeLinear", "DequantizeLinear", "Clip"):
+    if op_type in _ELEMENTWISE and op_type not in ("QuantizeLinear", "DequantizeLinear"):
         return math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
     return 0
 

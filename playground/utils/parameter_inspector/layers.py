@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -45,6 +46,9 @@ _QUANTIZERS = frozenset(op for _, op in DEQUANTIZERS) | {"TRT_FP8QuantizeLinear"
 _listed: weakref.WeakKeyDictionary[Model, tuple[Layer, ...]] = weakref.WeakKeyDictionary()
 
 
+_by_name: weakref.WeakKeyDictionary[Model, dict[str, Layer]] = weakref.WeakKeyDictionary()
+
+
 def list_layers(model: Model) -> tuple[Layer, ...]:
     """Return every layer of ``model`` in graph order. Reads scales' shapes, no weight."""
     if model not in _listed:
@@ -52,9 +56,16 @@ def list_layers(model: Model) -> tuple[Layer, ...]:
     return _listed[model]
 
 
+def layers_by_name(model: Model) -> Mapping[str, Layer]:
+    """Return the layers of ``model`` by name, in graph order."""
+    if model not in _by_name:
+        _by_name[model] = {layer.name: layer for layer in list_layers(model)}
+    return _by_name[model]
+
+
 def find_layer(model: Model, layer_name: str) -> Layer:
     """Return the layer of that name. Raises ``KeyError`` naming the nearest ones."""
-    layers = {layer.name: layer for layer in list_layers(model)}
+    layers = layers_by_name(model)
     if layer_name not in layers:
         nearest = difflib.get_close_matches(layer_name, layers, n=3, cutoff=0.3)
         raise KeyError(f"no layer {layer_name!r} in {model.name}; nearest: {nearest}")
@@ -414,10 +425,14 @@ def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
     return from_end == 1 + spatial
 
 
+def _is_used_once(value: ir.Value) -> bool:
+    return len(list(islice(value.uses(), 2))) == 1
+
+
 def _only_source(value: ir.Value) -> str:
     """Return the output that an operand comes from, through Q and DQ, if nothing else reads it."""
     for _ in range(4):
-        if len(value.uses()) != 1 or value.is_graph_output():
+        if not _is_used_once(value) or value.is_graph_output():
             return ""
         node = value.producer()
         if node is None or node.op_type not in _PLUMBING or not node.inputs:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .quantization import Quantization
+from .quantization import Quantization, UnavailableError
 from .quantization import code_limits as type_limits
 from .records import Layer, LayerPair, SummaryStats, WeightTensor
 from .sums import WeightSums
@@ -101,8 +101,9 @@ def representable_limits(quantization: Quantization | None) -> tuple[np.ndarray,
         bottom, top = min(quantization.levels), max(quantization.levels)
     scale = quantization.scale.astype(np.float64)
     zero_point = quantization.zero_point.astype(np.float64)
-    ends = (bottom - zero_point) * scale, (top - zero_point) * scale
-    return np.minimum(*ends), np.maximum(*ends)
+    with np.errstate(all="ignore"):
+        ends = (bottom - zero_point) * scale, (top - zero_point) * scale
+        return np.minimum(*ends), np.maximum(*ends)
 
 
 def channel_sqnr_db(sums: WeightSums) -> np.ndarray:
@@ -270,15 +271,18 @@ def bias_saturation(measured: Measured) -> float:
     bias, product = measured.layer.bias, bias_scale(measured.layer)
     if bias is None:
         return np.nan
-    if bias.quantization is not None:
-        if bias.quantization.data_type != "int32" or not bias.codes.size:
+    try:
+        if bias.quantization is not None:
+            if bias.quantization.data_type != "int32" or not bias.codes.size:
+                return np.nan
+            return float((np.abs(bias.codes.astype(np.int64)) >= INT32_MAX).mean())
+        if product is None or not bias.values.size:
             return np.nan
-        return float((np.abs(bias.codes.astype(np.int64)) >= INT32_MAX).mean())
-    if product is None or not bias.values.size:
-        return np.nan
-    with np.errstate(all="ignore"):
-        codes = np.rint(bias.values.reshape(-1).astype(np.float64) / product)
-    return float((np.abs(codes) > INT32_MAX).mean())
+        with np.errstate(all="ignore"):
+            codes = np.rint(bias.values.reshape(-1).astype(np.float64) / product)
+        return float((np.abs(codes) > INT32_MAX).mean())
+    except UnavailableError:
+        return np.nan  # the bias has no bytes, which the listing says
 
 
 def bias_scale(layer: Layer) -> np.ndarray | None:
@@ -422,9 +426,9 @@ def create_summary_stats(array: np.ndarray | float) -> SummaryStats:
     numbers = np.asarray(array).astype(np.float64).reshape(-1)
     if numbers.size == 0:
         return SummaryStats(0, np.nan, np.nan, np.nan)
-    return SummaryStats(
-        numbers.size, float(numbers.min()), float(numbers.max()), float(numbers.mean())
-    )
+    with np.errstate(all="ignore"):
+        mean = float(numbers.mean())
+    return SummaryStats(numbers.size, float(numbers.min()), float(numbers.max()), mean)
 
 
 GRID_CHANNELS = 16

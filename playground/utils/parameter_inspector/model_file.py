@@ -5,6 +5,7 @@ Opening reads the graph. A tensor's bytes are read when somebody asks for them.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import stat
@@ -22,9 +23,13 @@ from onnx_ir.passes.common import InlinePass
 from .quantization import Source, UnavailableError
 from .wire import IN_THIS_FILE, MIN_PAYLOAD_BYTES, read_without_payloads
 
+# It writes names from the file to the terminal as they are.
+logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
+
 # Calls of model-local functions, counted through every level: more is a decompression bomb.
 MAX_INLINED_NODES = 100_000
-MAX_SPARSE_ELEMENTS = 1 << 24
+# All sparse initializers of a file together, when made dense.
+MAX_SPARSE_ELEMENTS = 1 << 23
 
 _DATA_TYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64"}
 _ONNX_NAMES = {name: data_type.name for data_type, name in _DATA_TYPE_NAMES.items()}
@@ -85,7 +90,7 @@ class TensorSource:
             self._check_size(proto)
         try:
             array = self.tensor.numpy()
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # onnx_ir raises whatever a malformed tensor leads to
             raise UnavailableError(
                 f"tensor {self.name!r} cannot be read: {_one_line(error)}"
             ) from error
@@ -302,18 +307,26 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
     return _open_proto(proto, path, path.stem, path.stat().st_size)
 
 
+def printable(text: str) -> str:
+    """Return a name from a file or a folder on one line, its control characters as codes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text
+    )
+
+
 def _parse(path: Path) -> onnx.ModelProto:
+    name = printable(path.name)
     try:
         if not path.is_file():
-            raise ModelFileError(f"{path.name}: there is no such file")
+            raise ModelFileError(f"{name}: there is no such file")
         with path.open("rb") as file:
-            _refuse_other_formats(path.name, file.read(512))
+            _refuse_other_formats(name, file.read(512))
         proto = read_without_payloads(path)
     except OSError as error:
-        raise ModelFileError(f"{path.name} cannot be opened: {error.strerror or error}") from error
+        raise ModelFileError(f"{name} cannot be opened: {error.strerror or error}") from error
     except google.protobuf.message.DecodeError as error:
         raise ModelFileError(
-            f"{path.name} is not a complete ONNX file: it is another format, damaged or cut "
+            f"{name} is not a complete ONNX file: it is another format, damaged or cut "
             "off; fetch it again"
         ) from error
     return proto
@@ -335,6 +348,7 @@ def _refuse_other_formats(name: str, head: bytes) -> None:
 
 
 def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int) -> Model:
+    name = printable(name)
     if not proto.graph.node and not proto.graph.initializer:
         raise ModelFileError(f"{name} holds no graph: it is not an ONNX model, or an empty one")
     try:
@@ -384,10 +398,15 @@ def _payload_bytes(tensor: onnx.TensorProto) -> int:
 
 def _fill_in_sparse_initializers(graph: onnx.GraphProto) -> None:
     """Make sparse initializers dense, as onnxruntime does; onnx_ir does not read them."""
+    budget = MAX_SPARSE_ELEMENTS
     for sparse in graph.sparse_initializer:
         shape = tuple(sparse.dims)
-        if any(d < 0 for d in shape) or math.prod(shape) > MAX_SPARSE_ELEMENTS:
+        tensors = (sparse.values, sparse.indices)
+        if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+            continue  # onnx would read it from wherever the program happens to run
+        if any(d < 0 for d in shape) or math.prod(shape) > budget:
             continue
+        budget -= math.prod(shape)
         values = onnx.numpy_helper.to_array(sparse.values)
         indices = onnx.numpy_helper.to_array(sparse.indices)
         dense = np.zeros(shape, values.dtype)
@@ -436,5 +455,5 @@ def _one_line(error: BaseException) -> str:
     """Return what a library's innermost error says, cut to what a sentence can hold."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"

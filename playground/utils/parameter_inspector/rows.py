@@ -250,7 +250,8 @@ def sample_values(
         codes = held.pick(rows, columns)
         parameters = spread_parameters(weight, layer)
         if parameters is None or weight.quantization is None:
-            return weight.round_as_cast(codes.astype(np.float32)).astype(np.float32)
+            with np.errstate(all="ignore"):
+                return weight.round_as_cast(codes.astype(np.float32)).astype(np.float32)
         scale, zero_point = (parameter.pick(rows, columns) for parameter in parameters)
         with np.errstate(all="ignore"):
             steps = weight.quantization.steps(codes, zero_point)

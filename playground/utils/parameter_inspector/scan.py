@@ -7,20 +7,20 @@ from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
-from .folding import channels_first, spread_out
-from .layers import find_layer, list_layers
+from .layers import find_layer, layers_by_name, list_layers
 from .metrics import GRID_CHANNELS, Measured, describe_grid
 from .model_file import Model
 from .pairing import pair_layers
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
+from .rows import sample_values
 from .sharing import SharedCache
 from .sums import sum_weight
 from .variants import VariantFolder
 
 DEFAULT_WORKERS = 2
+# What is looked at to see whether a float weight lies on a grid.
+GRID_COLUMNS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,7 @@ class LayerWork:
         sums = sum_weight(weight, self.layer, reference, self.reference, factor)
         grid = None
         if weight.quantization is None and weight.slot == "weight" and len(weight.shape) > 1:
-            rows = channels_first(weight.rearrange(weight.codes), weight, self.layer)
-            sample = rows[spread_out(len(rows), GRID_CHANNELS)]
-            grid = describe_grid(sample.astype(np.float32))
+            grid = describe_grid(sample_values(weight, self.layer, GRID_CHANNELS, GRID_COLUMNS))
         return Measured(self.layer, weight, sums, self.pair, grid)
 
 
@@ -110,7 +108,7 @@ def _is_float(layer: Layer) -> bool:
 
 def row_name(variant: str, layer: str, reference: Model) -> str:
     """Return the row of a layer that only ``variant`` has; the reference's names are its own."""
-    taken = any(ours.name == layer for ours in list_layers(reference))
+    taken = layer in layers_by_name(reference)
     return f"{layer} (only in {variant})" if taken else layer
 
 
@@ -214,7 +212,7 @@ def layer_names(
 ) -> dict[str, str]:
     """Return what a layer is called in each variant that has it."""
     (first, reference), *others = variants.items()
-    if any(layer.name == layer_name for layer in list_layers(reference)):
+    if layer_name in layers_by_name(reference):
         pairs = {name: pairings[name].of_reference(layer_name) for name, _ in others}
         return {first: layer_name, **{n: pair.variant for n, pair in pairs.items() if pair}}
     found = {

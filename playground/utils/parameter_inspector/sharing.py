@@ -50,5 +50,8 @@ def identify_file(path: Path | None) -> Hashable:
     """Return what changes when the file does: its path, time and size; None without a file."""
     if path is None:
         return None
-    status = path.stat()
-    return str(path.resolve()), status.st_mtime_ns, status.st_size
+    try:
+        status = path.stat()
+        return str(path.resolve()), status.st_mtime_ns, status.st_size
+    except (OSError, RuntimeError):  # a link that leads nowhere
+        return str(path)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from .constants import QDQ_DOMAINS, STANDARD_DOMAINS, Computed, ConstantTable, attribute_values
 from .decoders import Stored, root_of
+from .model_file import printable
 from .quantization import (
     ArraySource,
     NotUnderstoodError,
@@ -73,7 +74,8 @@ def _refusal(operator: tuple[str, str]) -> str:
     """Say why constants behind an operator that cannot be evaluated are not read."""
     domain, op_type = operator
     where = f" of domain {domain!r}" if domain else ""
-    return REFUSED.get(operator, f"it comes through {op_type}{where}, which is not known")
+    name = printable(op_type)
+    return REFUSED.get(operator, f"it comes through {name}{where}, which is not known")
 
 
 def _float(source: Source) -> Stored:
@@ -269,7 +271,7 @@ def trace_integer_output(node: ir.Node, constants: ConstantTable) -> IntegerChai
         other = next((v for v in consumer.inputs if v is not None and v is not value), None)
         nodes.append(consumer)
         if consumer.op_type == "Mul" and other is not None:
-            factors, activations, products = _factors(other, constants, 0)
+            factors, activations, products = _factors(other, constants)
             return IntegerChain(
                 tuple(factors), tuple(activations), bias, (*nodes, *products), consumer.outputs[0]
             )
@@ -282,25 +284,30 @@ def trace_integer_output(node: ir.Node, constants: ConstantTable) -> IntegerChai
 
 
 def _factors(
-    value: ir.Value, constants: ConstantTable, depth: int
+    value: ir.Value, constants: ConstantTable
 ) -> tuple[list[Source], list[ir.Value], list[ir.Node]]:
-    source = constants.get(value)
-    node = value.producer()
-    if isinstance(source, Computed) and source.op_type == "Mul" and None not in source.inputs:
-        return [s for s in source.inputs if s is not None], [], []
-    if source is not None:
-        return [source], [], []
-    if node is None or node.op_type != "Mul" or depth > MAX_STEPS:
-        return [], [value], []
+    """Return the constant and the running factors of a product, and the Mul nodes of it."""
     factors: list[Source] = []
     activations: list[ir.Value] = []
-    nodes = [node]
-    for operand in node.inputs:
-        if operand is not None:
-            more = _factors(operand, constants, depth + 1)
-            factors += more[0]
-            activations += more[1]
-            nodes += more[2]
+    nodes: list[ir.Node] = []
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        operand = waiting.pop(0)
+        source, node = constants.get(operand), operand.producer()
+        if isinstance(source, Computed) and source.op_type == "Mul" and None not in source.inputs:
+            factors += [s for s in source.inputs if s is not None]
+        elif source is not None:
+            factors.append(source)
+        elif node is None or node.op_type != "Mul":
+            activations.append(operand)
+        else:
+            nodes.append(node)
+            for given in node.inputs:
+                if given is not None and id(given) in seen:
+                    raise NotUnderstoodError("the scales that follow are multiplied in a circle")
+                if given is not None:
+                    seen.add(id(given))
+                    waiting.append(given)
     return factors, activations, nodes
 
 

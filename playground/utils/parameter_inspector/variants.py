@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .layers import list_layers
-from .model_file import Model, ModelFileError, load_model
+from .model_file import Model, ModelFileError, load_model, printable
 from .records import Layer
 from .sharing import SharedCache, identify_file
 
@@ -67,11 +67,24 @@ def open_folder(folder: Path) -> VariantFolder:
     return _folders.get((str(folder), files), lambda: _open_folder(folder))
 
 
+def leads_out_of(path: Path, folder: Path) -> bool:
+    """Return whether a path is a link to something that is not in the folder."""
+    try:
+        return not path.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a dangling or circular link leads nowhere
+        return False
+
+
 def _open_folder(folder: Path) -> VariantFolder:
     models: list[Model] = []
     unreadable: dict[str, str] = {}
     for path in sorted(folder.glob("*.onnx")):
         try:
+            if leads_out_of(path, folder):
+                raise ModelFileError(
+                    f"{printable(path.name)} is a link out of the models folder: put the file "
+                    "itself there"
+                )
             model = load_model(path)
             list_layers(model)
             models.append(model)
