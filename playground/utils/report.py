@@ -79,7 +79,7 @@ def create_report(
         progress: called with how many layers are drawn, of how many, and the layer just drawn.
     """
     variants = folder.variants
-    pages = rank_layers(variants, scan, findings)
+    pages = list_pages(variants, scan, findings)
     sections = [
         _section("overview", "Overview", _overview(folder, scan)),
         _section("ranking", "Where it hurts", _ranking(pages, variants)),
@@ -98,10 +98,10 @@ def create_report(
     )
 
 
-def rank_layers(
+def list_pages(
     variants: Mapping[str, Model], scan: Scan, findings: Sequence[Finding]
 ) -> list[LayerPage]:
-    """Return every layer with a weight or a finding: worst severity first, then lowest SQNR."""
+    """Return every layer with a weight or a finding, in the order of the page's ranking."""
     rows = dict.fromkeys([*scan.rows, *(f.layer for f in findings if f.layer)])
     operators = {
         (name, layer.name): layer.op_type
@@ -114,8 +114,9 @@ def rank_layers(
         operator = next(operators[place] for place in names.items())
         about = tuple(finding for finding in findings if finding.layer == row)
         pages.append(LayerPage(row, operator, names, scan.rows.get(row, {}), about))
-    severities = ("error", "warning", "note", "")
-    return sorted(pages, key=lambda page: (severities.index(page.severity), page.worst_db))
+    ranked = [one.layer for one in tables.rank_layers(list(variants), scan, findings)]
+    position = {row: i for i, row in reversed(list(enumerate(ranked)))}
+    return sorted(pages, key=lambda page: position.get(page.row, len(ranked)))
 
 
 # Sections -----------------------------------------------------------------------------------------

@@ -221,6 +221,9 @@ def layer_names(
         for layer in pairing.unpaired_variant
         if row_name(name, layer, reference) == layer_name
     }
+    found = found or {
+        name: layer_name for name, model in variants.items() if layer_name in layers_by_name(model)
+    }
     if not found:
         find_layer(reference, layer_name)  # raises, naming the nearest
     return found
