@@ -359,6 +359,7 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
         if model.functions:
             _check_inlining(name, model)
             InlinePass()(model)
+        _check_names_are_text(name, model.graph)
     except ModelFileError:
         raise
     except Exception as error:  # onnx_ir has no single class for a graph it cannot read
@@ -388,6 +389,15 @@ def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
     ]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _check_names_are_text(name: str, graph: ir.Graph) -> None:
+    """Refuse names that are not UTF-8, which protobuf hands out as bytes."""
+    for node in graph.all_nodes():
+        values = (*node.inputs, *node.outputs)
+        names = (node.name, node.op_type, node.domain, *(v.name for v in values if v is not None))
+        if any(isinstance(given, bytes) for given in names):
+            raise ModelFileError(f"{name}: a name in it is not UTF-8 text; the file is damaged")
 
 
 def _payload_bytes(tensor: onnx.TensorProto) -> int:
