@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .folding import readers_of
-from .layers import list_layers
+from .layers import layers_by_name, list_layers
 from .metrics import (
     NEGLIGIBLE_WIDTH,
     Measured,
@@ -286,7 +286,7 @@ def nodes_to_exclude(rows: Iterable[str], variants: Mapping[str, Model]) -> str:
     Says so where those are the names of a quantized file, which the float model may not have.
     """
     first, model = next(iter(variants.items()))
-    layers = {layer.name: layer for layer in list_layers(model)}
+    layers = layers_by_name(model)
     names = [layers[row].node_name if row in layers else "" for row in rows]
     text = f"`nodes_to_exclude={[name for name in names if name]!r}`"
     if not all(names):
@@ -328,9 +328,9 @@ def _exclude(row: str, variants: Mapping[str, Model]) -> str:
     onnxruntime's WeightBiasQuantization (since 1.21) quantizes a lone float Conv between a
     DequantizeLinear and a QuantizeLinear again as the session opens: a neighbour has to go too.
     """
-    layers = list_layers(next(iter(variants.values())))
-    layer = next((one for one in layers if one.name == row), None)
-    neighbour = find_neighbour(layer, layers) if layer is not None else None
+    model = next(iter(variants.values()))
+    layer = layers_by_name(model).get(row)
+    neighbour = find_neighbour(layer, list_layers(model)) if layer is not None else None
     alone = "open the session with `disabled_optimizers=['WeightBiasQuantization']`"
     if neighbour is None:
         return (

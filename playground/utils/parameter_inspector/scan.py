@@ -84,9 +84,9 @@ def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) ->
         for layer in list_layers(reference)
         if layer.weight is not None
     ]
-    ours = {layer.name: layer for layer in list_layers(reference)}
+    ours = layers_by_name(reference)
     for name, pairing in pairings.items():
-        theirs = {layer.name: layer for layer in list_layers(variants[name])}
+        theirs = layers_by_name(variants[name])
         for pair in pairing.pairs:
             layer, partner = theirs[pair.variant], ours[pair.reference]
             if layer.weight is None:
