@@ -22,10 +22,12 @@ DIAGRAM = """
     quantization names wire sharing
     records model_file
     constants folding
-    rows
-    sums
+    rows counting
+    passes
+    sums sketches
     metrics
     histograms
+    errors
     decoders activations
     storage
     tracing
@@ -66,6 +68,7 @@ HOMES = {
     "matplotlib": {"utils/figures.py"},
     "marimo": {"quantization.py"},
     "click": {"cli.py"},
+    "PIL": {"utils/parameter_inspector/counting.py"},
 }
 EVERYWHERE = {"numpy", "ml_dtypes", "playground"} | set(sys.stdlib_module_names)
 

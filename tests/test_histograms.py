@@ -10,9 +10,9 @@ from models_for_tests import codes, dequantize_node, floats, int8_conv, matmul_m
 from playground.utils.parameter_inspector import (
     compute_layer_histograms,
     load_model,
+    passes,
     scan_variants,
 )
-from playground.utils.parameter_inspector import histograms as module
 from playground.utils.parameter_inspector.histograms import count_in_bins
 
 MODELS = {
@@ -29,8 +29,7 @@ MODELS = {
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("bins", [7, 64, 256])
 def test_counts_are_those_of_numpy_over_the_layers_values(kind, bins, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 100)
-    monkeypatch.setattr(module, "READ_ELEMENTS", 333)
+    monkeypatch.setattr(passes, "CHUNK_ELEMENTS", 100)
     path = tmp_path / "model.onnx"
     onnx.save(MODELS[kind](), path)
     (row,) = scan_variants({"X": load_model(path)}).rows.values()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .counting import count_bytes
 from .metrics import Measured
-from .rows import list_parts, open_rows, split_part, spread_parameters
-from .sums import CHUNK_ELEMENTS, READ_ELEMENTS, count_bytes
+from .passes import Compared, OpenWeight
+from .quantization import Quantization, code_limits, numpy_dtype
+from .rows import Part
 
 DEFAULT_BINS = 64
 # Bins are counted as bytes.
@@ -56,8 +56,8 @@ def compute_layer_histograms(
 ) -> Histograms:
     """Return exact histograms of the dequantized weights of measured layers, by variant name.
 
-    The weights are read chunk by chunk, a thread for each variant; the range is the one that the
-    pass over them found.
+    Codes that share one scale were counted by the pass over them; the other weights are read chunk
+    by chunk. The range is the one that the pass found.
 
     Raises:
         ValueError: more than 256 bins.
@@ -71,13 +71,10 @@ def compute_layer_histograms(
     edges = _edges(
         min((k[0] for k in known), default=0.0), max((k[1] for k in known), default=0.0), bins
     )
-    with ThreadPoolExecutor(max(1, len(measured))) as pool:
-        counted = list(pool.map(lambda m: _count_weight(m, edges), measured.values()))
-    return Histograms(
-        edges,
-        {name: counts for name, (counts, _) in zip(measured, counted, strict=True)},
-        {name: outside for name, (_, outside) in zip(measured, counted, strict=True)},
-    )
+    counts = {name: _count_weight(one, edges) for name, one in measured.items()}
+    sizes = {name: one.sums.channel_count * one.sums.fan_in for name, one in measured.items()}
+    outside = {name: sizes[name] - int(counts[name].sum()) for name in measured}
+    return Histograms(edges, counts, outside)
 
 
 def _edges(low: float, high: float, bins: int) -> np.ndarray:
@@ -87,29 +84,31 @@ def _edges(low: float, high: float, bins: int) -> np.ndarray:
     return np.linspace(low, high, bins + 1)
 
 
-def _count_weight(measured: Measured, edges: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the counts of one weight, and how many of its values are in no bin."""
-    weight, quantization = measured.weight, measured.quantization
-    counts = np.zeros(len(edges) - 1, np.int64)
-    total = 0
-    with ExitStack() as stack, np.errstate(all="ignore"):
-        held = open_rows(weight, measured.layer, stack)
-        parameters = spread_parameters(weight, measured.layer)
-        for part in list_parts(held, READ_ELEMENTS):
-            codes = held.load(part)
-            turned = (part[1], part[0]) if held.by_columns else part
-            for whole, inner in split_part(turned, CHUNK_ELEMENTS):
-                if held.by_columns:
-                    whole, inner = (whole[1], whole[0]), (inner[1], inner[0])
-                values = codes[inner].astype(np.float32, copy=False)
-                if quantization is not None and parameters is not None:
-                    scale, zero_point = (parameter.cut(whole) for parameter in parameters)
-                    steps = quantization.steps(codes[inner], zero_point)
-                    values = quantization.round_values(steps * scale)
-                values = weight.round_as_cast(values)
-                counts += count_in_bins(values, edges)
-                total += values.size
-    return counts, total - int(counts.sum())
+def _count_weight(measured: Measured, edges: np.ndarray) -> np.ndarray:
+    quantization, code_counts = measured.quantization, measured.sums.code_counts
+    if quantization is not None and quantization.scale.size == 1 and code_counts is not None:
+        return _count_codes(measured, quantization, code_counts, edges)
+
+    def count(opened: OpenWeight, parts: Sequence[Part]) -> np.ndarray:
+        counts = np.zeros(len(edges) - 1, np.int64)
+        for part in parts:
+            counts += count_in_bins(opened.values(part, opened.codes(part)), edges)
+        return counts
+
+    return np.stack(Compared(measured.weight, measured.layer).share_out(count)).sum(axis=0)
+
+
+def _count_codes(
+    measured: Measured, quantization: Quantization, code_counts: np.ndarray, edges: np.ndarray
+) -> np.ndarray:
+    """Return the counts of codes that share one scale, each code at its value."""
+    first = int(code_limits(quantization.data_type)[0])
+    codes = np.arange(first, first + code_counts.size).astype(numpy_dtype(quantization.data_type))
+    with np.errstate(all="ignore"):
+        values = measured.weight.round_as_cast(quantization.dequantize(codes))
+    known = np.isfinite(values) & (code_counts > 0)
+    weights = code_counts[known]
+    return np.histogram(values[known].astype(np.float64), edges, weights=weights)[0]
 
 
 def count_in_bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -132,7 +131,7 @@ def count_in_bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
         inside = np.isfinite(flat)
         return np.histogram(flat[inside].astype(np.float64), edges)[0]
     index = position.astype(np.uint8 if bins < MAX_BINS else np.int32)
-    position = position - index.astype(np.float32)
+    position -= index.astype(np.float32)
     near = np.flatnonzero((position < doubt) | (position > 1 - doubt))
     if near.size:
         exact = np.searchsorted(edges, flat[near].astype(np.float64), side="right") - 1

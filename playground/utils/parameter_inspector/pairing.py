@@ -1,14 +1,13 @@
 """The same layer across variants, with the evidence.
 
-Names propose, values decide: a pair is sure only where the weights point the same way. The score is
-the mean over the output channels of abs(cosine), so that batch-norm folding, another sign or
-another scale per channel leave it alone.
+Names propose, values decide: a pair is sure only where the weights point the same way.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +18,16 @@ from .model_file import Model
 from .names import base_name
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, Pairing, WeightTensor
-from .rows import sample_values
+from .sketches import find_similar, sample_weight, score_sketches, sketch_size
 
 # Right pairs score 0.84 and more (the worst: int4 per tensor), wrong ones below 0.36.
 SURE_SCORE = 0.5
 
-# A sketch of a weight: this many channels and columns decide as well as all of them do.
-SKETCH_CHANNELS = 64
-SKETCH_COLUMNS = 512
+# A name that more layers of one family and shape have than this says nothing.
+MOST_OF_ONE_NAME = 16
+SKETCHING_THREADS = 2
+
+Place = tuple[int, int]
 
 _FAMILIES = {
     **dict.fromkeys(
@@ -52,7 +53,7 @@ class _Candidate:
 
     layer: Layer
     key: tuple[str, tuple[int, ...]]
-    names: tuple[frozenset[str], frozenset[str], frozenset[str]]
+    names: tuple[frozenset[str], ...]
     sample: np.ndarray
 
 
@@ -65,8 +66,9 @@ def pair_layers(
     weight at a time.
     """
     ours, theirs = list_layers(reference), list_layers(variant)
-    left = _candidates(ours, progress)
-    right = _candidates(theirs, progress)
+    size = sketch_size(sum(layer.weight is not None for layer in (*ours, *theirs)))
+    left = _candidates(ours, size, progress)
+    right = _candidates(theirs, size, progress)
     pairs = list(_pair_candidates(left, right))
     taken = {p.reference for p in pairs}, {p.variant for p in pairs}
     readable = {c.layer.name for c in left}, {c.layer.name for c in right}
@@ -97,23 +99,33 @@ def _has_parameters(layer: Layer) -> bool:
 
 
 def _candidates(
-    layers: Sequence[Layer], progress: Callable[[str], None] | None
+    layers: Sequence[Layer], size: tuple[int, int], progress: Callable[[str], None] | None
 ) -> list[_Candidate]:
     aliases = _output_aliases(layers)
     found = []
-    for layer in layers:
-        if layer.weight is None:
-            continue
+
+    def sketch(layer: Layer) -> np.ndarray | None:
         try:
-            sample = sample_weight(layer.weight, layer)
+            return sample_weight(_weight(layer), layer, size)
         except UnavailableError:
-            continue
-        if progress is not None:
-            progress(layer.name)
-        names = _bases([layer.node_name]), _bases(aliases[layer.name]), _bases([layer.weight.name])
-        key = _family(layer), _canonical_shape(layer)
-        found.append(_Candidate(layer, key, names, sample))
+            return None
+
+    weighted = [layer for layer in layers if layer.weight is not None]
+    with ThreadPoolExecutor(SKETCHING_THREADS) as pool:
+        for layer, sample in zip(weighted, pool.map(sketch, weighted), strict=True):
+            if sample is None:
+                continue
+            if progress is not None:
+                progress(layer.name)
+            names = [layer.node_name], aliases[layer.name], [_weight(layer).name]
+            key = _family(layer), _canonical_shape(layer)
+            found.append(_Candidate(layer, key, tuple(map(_bases, names)), sample))
     return found
+
+
+def _weight(layer: Layer) -> WeightTensor:
+    assert layer.weight is not None
+    return layer.weight
 
 
 def _family(layer: Layer) -> str:
@@ -140,29 +152,10 @@ def _output_aliases(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 
 def _canonical_shape(layer: Layer) -> tuple[int, ...]:
-    weight = layer.weight
-    assert weight is not None
-    empty = np.broadcast_to(np.zeros((), np.int8), weight.shape)
-    axis = weight.channel_axis or 0
-    moved = np.moveaxis(empty, axis, 0).shape if weight.shape else (1,)
+    weight = _weight(layer)
+    axis, shape = weight.channel_axis or 0, weight.shape
+    moved = (*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :])
     return tuple(d for d in moved if d != 1)
-
-
-def sample_weight(weight: WeightTensor, layer: Layer) -> np.ndarray:
-    """Return up to 64 channels and 512 columns of a weight, float32; one row where fan-in is 1."""
-    sample = sample_values(weight, layer, SKETCH_CHANNELS, SKETCH_COLUMNS)
-    if sample.shape[1] == 1:
-        sample = sample_values(weight, layer, SKETCH_COLUMNS, 1).reshape(1, -1)
-    return np.nan_to_num(sample, posinf=0.0, neginf=0.0)
-
-
-def unit_rows(sample: np.ndarray) -> np.ndarray:
-    """Return the rows scaled to length 1, float64; zero rows are left, a single row is centred."""
-    sample = sample.astype(np.float64)
-    if sample.shape[0] == 1 and sample.size and np.ptp(sample) > 0:
-        sample = sample - sample.mean()
-    norms = np.linalg.norm(sample, axis=1, keepdims=True)
-    return np.divide(sample, norms, out=np.zeros(sample.shape), where=norms > 0)
 
 
 # ------------------------------------------------- who goes with whom
@@ -179,47 +172,58 @@ def _pair_candidates(left: list[_Candidate], right: list[_Candidate]) -> Iterato
 
 
 def _pair_group(ours: list[_Candidate], theirs: list[_Candidate]) -> Iterator[LayerPair]:
-    """Pair layers of one family and shape in tiers, the surest first, each layer once."""
-    values = _scores(ours, theirs)
-    names = np.array([[_name_score(a, b) for b in theirs] for a in ours])
-    free = np.ones(len(ours), bool), np.ones(len(theirs), bool)
+    """Pair layers of one family and shape in tiers, the surest first, each layer once.
 
-    def lock(wanted: np.ndarray, evidence: str) -> Iterator[LayerPair]:
-        rows, columns = np.nonzero(wanted)
-        order = np.lexsort(
-            (columns, rows, -np.round(values, 3)[rows, columns], -names[rows, columns])
-        )
-        for i, j in zip(rows[order], columns[order], strict=True):
-            if free[0][i] and free[1][j]:
-                free[0][i] = free[1][j] = False
-                yield LayerPair(
-                    ours[i].layer.name, theirs[j].layer.name, evidence, float(values[i, j])
-                )
+    Values are compared where names propose a pair; then, of what is left, everything with
+    everything.
+    """
+    proposed = _propose_by_name(ours, theirs)
+    scores = {at: score_sketches(ours[at[0]].sample, theirs[at[1]].sample) for at in proposed}
+    free = dict.fromkeys(range(len(ours))), dict.fromkeys(range(len(theirs)))
 
-    yield from lock((names > 0) & (values >= SURE_SCORE), "name and values")
-    yield from lock(values >= SURE_SCORE, "values")
-    yield from lock(names > 0, "name only: values differ")
-    for i, j in zip(np.flatnonzero(free[0]), np.flatnonzero(free[1]), strict=False):
-        yield LayerPair(
-            ours[i].layer.name, theirs[j].layer.name, "order: a guess", float(values[i, j])
-        )
+    def lock(places: Iterable[Place], evidence: str) -> Iterator[LayerPair]:
+        def badness(at: Place) -> tuple[float, ...]:
+            return (-proposed.get(at, 0), -round(scores[at], 3), *at)
 
+        for i, j in sorted(places, key=badness):
+            if i in free[0] and j in free[1]:
+                del free[0][i], free[1][j]
+                yield LayerPair(ours[i].layer.name, theirs[j].layer.name, evidence, scores[i, j])
 
-def _scores(ours: list[_Candidate], theirs: list[_Candidate]) -> np.ndarray:
-    """Return the mean abs(cosine) over the channels that are not all zero, of every two layers."""
-    left, right = (np.stack([unit_rows(c.sample) for c in side]) for side in (ours, theirs))
-    cosines = np.abs(np.einsum("irk,jrk->ijr", left, right))
-    left_alive, right_alive = (
-        np.abs(left).max(axis=2, initial=0) > 0,
-        np.abs(right).max(axis=2, initial=0) > 0,
+    def score(places: Iterable[Place]) -> list[Place]:
+        places = list(places)
+        for i, j in places:
+            if (i, j) not in scores:
+                scores[i, j] = score_sketches(ours[i].sample, theirs[j].sample)
+        return places
+
+    yield from lock([at for at in proposed if scores[at] >= SURE_SCORE], "name and values")
+    left, right = list(free[0]), list(free[1])
+    similar = find_similar(
+        [ours[i].sample for i in left], [theirs[j].sample for j in right], SURE_SCORE
     )
-    alive = left_alive[:, None, :] & right_alive[None, :, :]
-    total = np.where(alive, cosines, 0).sum(axis=2)
-    return np.divide(total, alive.sum(axis=2), out=np.zeros_like(total), where=alive.any(axis=2))
+    yield from lock(score((left[i], right[j]) for i, j in similar), "values")
+    yield from lock(proposed, "name only: values differ")
+    yield from lock(score(zip(*map(list, free), strict=False)), "order: a guess")
 
 
-def _name_score(a: _Candidate, b: _Candidate) -> int:
-    return 4 * sum(bool(x & y) for x, y in zip(a.names, b.names, strict=True))
+def _propose_by_name(ours: list[_Candidate], theirs: list[_Candidate]) -> dict[Place, int]:
+    """Return which layers share a name, and of how many kinds: node, outputs, weight."""
+    shared: Counter[Place] = Counter()
+    for kind in range(3):
+        named = defaultdict(list)
+        for j, candidate in enumerate(theirs):
+            for name in candidate.names[kind]:
+                named[name].append(j)
+        for i, candidate in enumerate(ours):
+            partners = {
+                j
+                for name in candidate.names[kind]
+                if len(named.get(name, ())) <= MOST_OF_ONE_NAME
+                for j in named.get(name, ())
+            }
+            shared.update((i, j) for j in partners)
+    return dict(shared)
 
 
 def _pair_by_name(

@@ -21,6 +21,9 @@ from .records import Layer, WeightTensor
 
 Part = tuple[slice, slice]
 
+# What is read at a time to pick from it.
+PICK_ELEMENTS = 1 << 17
+
 # ml_dtypes holds a 4-bit code in the low bits of a byte; numpy is quick with bytes only.
 _NARROW = {
     "int4": np.array([*range(8), *range(-8, 0)] * 16, np.int8),
@@ -45,19 +48,8 @@ class WeightRows:
         raise NotImplementedError
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the codes of some rows and columns."""
-        result = None
-        channels, fan_in = self.shape
-        for position, index in enumerate(columns if self.by_columns else rows):
-            one = slice(int(index), int(index) + 1)
-            if self.by_columns:
-                line = self.load((slice(0, channels), one))[rows, 0]
-            else:
-                line = self.load((one, slice(0, fan_in)))[0, columns]
-            if result is None:
-                result = np.empty((rows.size, columns.size), line.dtype)
-            result[(slice(None), position) if self.by_columns else position] = line
-        return np.empty((rows.size, columns.size)) if result is None else result
+        """Return the codes of some rows and columns, both ascending."""
+        raise NotImplementedError
 
 
 class _ArrayRows(WeightRows):
@@ -95,6 +87,30 @@ class _FileRows(WeightRows):
         if self.by_columns:
             return chunk.reshape(len(columns), len(rows)).T
         return chunk.reshape(len(rows), len(columns))
+
+    def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        if self.by_columns:
+            return self._pick_lines(columns, rows).T
+        return self._pick_lines(rows, columns)
+
+    def _pick_lines(self, lines: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return places of lines, a line being what is contiguous in the file.
+
+        Lines that are near each other are read at once, with what is between them.
+        """
+        length = self.shape[0] if self.by_columns else self.shape[1]
+        whole = slice(0, length)
+        found = np.empty((lines.size, places.size), self._tensor.array_dtype)
+        near = max(1, PICK_ELEMENTS // max(1, length))
+        start = 0
+        while start < lines.size:
+            first = int(lines[start])
+            end = int(np.searchsorted(lines, first + near))
+            span = slice(first, int(lines[end - 1]) + 1)
+            read = self.load((whole, span)).T if self.by_columns else self.load((span, whole))
+            found[start:end] = read[np.ix_(lines[start:end] - first, places)]
+            start = end
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
-from .layers import find_layer, layers_by_name, list_layers
+from .layers import find_layer, layers_by_name
 from .metrics import GRID_CHANNELS, Measured, describe_grid
 from .model_file import Model
 from .pairing import pair_layers
@@ -46,25 +47,57 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class LayerWork:
-    """The pass over one weight: a small record that can be sent to another process."""
+    """The pass over one weight: a small record that can be sent to another process.
+
+    Attributes:
+        row: what the layer is called in the first variant.
+        reference, pair: the float original that the weight is compared with, where there is one.
+        original: the variant of that original, where it is measured on the way: it is read anyway.
+    """
 
     row: str
     variant: str
     layer: Layer
-    reference: Layer | None
-    pair: LayerPair | None
+    reference: Layer | None = None
+    pair: LayerPair | None = None
+    original: str | None = None
 
-    def run(self) -> Measured:
-        """Measure the weight. Raises ``ValueError`` where shapes differ or bytes are missing."""
+    def run(self) -> dict[str, Measured]:
+        """Return what was measured, by variant.
+
+        Raises:
+            ValueError: shapes differ.
+            UnavailableError: bytes are missing.
+        """
         weight = self.layer.weight
         assert weight is not None
         reference = self.reference.weight if self.reference is not None else None
         factor = self.pair.reference_factor if self.pair is not None else None
         sums = sum_weight(weight, self.layer, reference, self.reference, factor)
-        grid = None
-        if weight.quantization is None and weight.slot == "weight" and len(weight.shape) > 1:
-            grid = describe_grid(sample_values(weight, self.layer, GRID_CHANNELS, GRID_COLUMNS))
-        return Measured(self.layer, weight, sums, self.pair, grid)
+        found = {self.variant: Measured(self.layer, weight, sums, self.pair, _grid(self.layer))}
+        if self.original is not None and self.reference is not None and reference is not None:
+            exact, grid = sums.of_reference(), _grid(self.reference)
+            found[self.original] = Measured(self.reference, reference, exact, None, grid)
+        return found
+
+    def of_original(self) -> LayerWork:
+        """Return the work of the original alone, for when it cannot be measured on the way."""
+        assert self.original is not None and self.reference is not None
+        return LayerWork(self.row, self.original, self.reference)
+
+    @property
+    def count(self) -> int:
+        """How many weights are measured."""
+        return 1 if self.original is None else 2
+
+
+def _grid(layer: Layer) -> str | None:
+    weight = layer.weight
+    if weight is None or weight.quantization is not None:
+        return None
+    if weight.slot != "weight" or len(weight.shape) < 2:
+        return None
+    return describe_grid(sample_values(weight, layer, GRID_CHANNELS, GRID_COLUMNS))
 
 
 def pair_variants(variants: Mapping[str, Model]) -> dict[str, Pairing]:
@@ -79,12 +112,9 @@ def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) ->
     A quantized weight is compared with its partner in the first variant where that is float.
     """
     first, reference = next(iter(variants.items()))
-    work = [
-        LayerWork(layer.name, first, layer, None, None)
-        for layer in list_layers(reference)
-        if layer.weight is not None
-    ]
     ours = layers_by_name(reference)
+    work: list[LayerWork] = []
+    on_the_way: set[str] = set()
     for name, pairing in pairings.items():
         theirs = layers_by_name(variants[name])
         for pair in pairing.pairs:
@@ -92,18 +122,32 @@ def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) ->
             if layer.weight is None:
                 continue
             exact = partner if _is_float(partner) and pair.is_sure else None
-            work.append(LayerWork(pair.reference, name, layer, exact, pair))
+            original = None
+            if exact is not None and pair.reference not in on_the_way and _is_as_read(exact, pair):
+                original = first
+                on_the_way.add(pair.reference)
+            work.append(LayerWork(pair.reference, name, layer, exact, pair, original))
         work += [
-            LayerWork(row_name(name, layer, reference), name, theirs[layer], None, None)
+            LayerWork(row_name(name, layer, reference), name, theirs[layer])
             for layer in pairing.unpaired_variant
             if theirs[layer].weight is not None
         ]
-    position = {item.row: i for i, item in reversed(list(enumerate(work)))}
-    return sorted(work, key=lambda item: position[item.row])
+    work = [
+        LayerWork(layer.name, first, layer)
+        for layer in ours.values()
+        if layer.weight is not None and layer.name not in on_the_way
+    ] + work
+    position = {name: i for i, name in enumerate(ours)}
+    return sorted(work, key=lambda item: position.get(item.row, len(position)))
 
 
 def _is_float(layer: Layer) -> bool:
     return layer.weight is not None and not layer.weight.is_quantized
+
+
+def _is_as_read(layer: Layer, pair: LayerPair) -> bool:
+    """Whether a comparison reads the original's own values: neither folded nor cast."""
+    return pair.reference_factor is None and layer.weight is not None and not layer.weight.layout
 
 
 def row_name(variant: str, layer: str, reference: Model) -> str:
@@ -137,30 +181,48 @@ def scan_variants(
     """
     pairings = pair_variants(variants) if pairings is None else pairings
     work = list_work(variants, pairings)
+    total = sum(item.count for item in work)
     measured: dict[tuple[str, str], Measured] = {}
     unavailable: dict[tuple[str, str], str] = {}
-    own = ThreadPoolExecutor(DEFAULT_WORKERS) if executor is None else None
-    pool = executor or own
-    assert pool is not None
-    try:
-        futures = {pool.submit(LayerWork.run, item): item for item in work}
-        for done, future in enumerate(as_completed(futures), 1):
-            item = futures[future]
-            try:
-                measured[item.row, item.variant] = future.result()
-            except (UnavailableError, ValueError) as error:
-                unavailable[item.row, item.variant] = str(error)
-            if progress is not None:
-                progress(done, len(work), item.row)
-    finally:
-        if own is not None:
-            own.shutdown(cancel_futures=True)
-    rows: dict[str, dict[str, Measured]] = {}
-    for item in work:
-        row = rows.setdefault(item.row, {})
-        if (item.row, item.variant) in measured:
-            row[item.variant] = measured[item.row, item.variant]
+
+    def tell(row: str) -> None:
+        if progress is not None:
+            progress(len(measured) + len(unavailable), total, row)
+
+    with nullcontext(executor) if executor else ThreadPoolExecutor(DEFAULT_WORKERS) as pool:
+        items, failed = work, list[LayerWork]()
+        while items:
+            for item, found in _run_all(pool, items):
+                if isinstance(found, str):
+                    unavailable[item.row, item.variant] = found
+                    failed += [item] if item.original is not None else []
+                    tell(item.row)
+                    continue
+                for variant, one in found.items():
+                    measured[item.row, variant] = one
+                    tell(item.row)
+            items, failed = [item.of_original() for item in failed], []
+    names = dict.fromkeys(item.row for item in work)
+    rows = {
+        name: {v: measured[name, v] for v in variants if (name, v) in measured} for name in names
+    }
     return Scan(rows, pairings, unavailable)
+
+
+def _run_all(
+    pool: Executor, items: Sequence[LayerWork]
+) -> Iterator[tuple[LayerWork, Mapping[str, Measured] | str]]:
+    """Yield what was measured, or why nothing could be, as soon as it is known."""
+    futures = {pool.submit(LayerWork.run, item): item for item in items}
+    try:
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except (UnavailableError, ValueError) as error:
+                yield futures[future], str(error)
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def compute_all_layer_ranges(

@@ -1,28 +1,23 @@
-"""One pass over a weight, chunk by chunk: the sums that every metric is made from.
-
-Nothing of the weight's size is allocated: codes and float weights are views of the file wherever
-their layout allows, and a chunk fits the processor's cache.
-"""
+"""One pass over a weight, chunk by chunk: the sums that every metric is made from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
+from .counting import CodeCounter
 from .folding import spread_out
-from .quantization import Quantization, code_limits, is_integer, numpy_dtype
+from .passes import Compared, OpenWeight
+from .quantization import Quantization, is_integer
 from .records import Layer, WeightTensor
-from .rows import Part, WeightRows, list_parts, open_rows, split_part, spread_parameters
+from .rows import Part
 
-# What is read at a time, and what is worked on at a time: it fits the processor's cache.
-READ_ELEMENTS = 1 << 20
-CHUNK_ELEMENTS = 1 << 16
 # The search for a better scale looks at this many weights, the widest of each channel among them.
 SEARCH_ELEMENTS = 1 << 13
+# First every fourth factor, then those around the best of each channel.
 SEARCH_FACTORS = np.geomspace(1 / 16, 4.0, 49)
+SEARCH_STRIDE = 4
 
 # A weight is outside what the codes can hold when it is so by more than the rounding of the limit.
 OUTSIDE_TOLERANCE = 1e-6
@@ -45,7 +40,7 @@ class WeightSums:
         code_counts: how often each code occurs, int64, from the lowest code of the data type on;
             None for floats and for types wider than 16 bits.
         dead: channels whose codes all equal the zero-point, bool; None for a float weight.
-        not_finite: how many v are NaN or infinite.
+        not_finite, float_not_finite: how many v and x are NaN or infinite.
         searched: sum of e^2 over the searched weights, at today's scale and at the best one.
     """
 
@@ -55,6 +50,7 @@ class WeightSums:
     not_finite: int
     float_low: np.ndarray | None = None
     float_high: np.ndarray | None = None
+    float_not_finite: int | None = None
     x_square: np.ndarray | None = None
     e_square: np.ndarray | None = None
     step_square: np.ndarray | None = None
@@ -68,6 +64,12 @@ class WeightSums:
     @property
     def channel_count(self) -> int:
         return int(self.low.size)
+
+    def of_reference(self) -> WeightSums:
+        """Return what a pass over the float original alone would have found."""
+        assert self.float_low is not None and self.float_high is not None
+        assert self.float_not_finite is not None
+        return WeightSums(self.fan_in, self.float_low, self.float_high, self.float_not_finite)
 
 
 def sum_weight(
@@ -87,147 +89,124 @@ def sum_weight(
         ValueError: the two weights have different shapes.
         UnavailableError: bytes are missing.
     """
-    with ExitStack() as stack:
-        held = open_rows(weight, layer, stack)
-        exact = None
-        if reference is not None and reference_layer is not None:
-            exact = open_rows(reference, reference_layer, stack, by_columns=held.by_columns)
-            if exact.shape != held.shape:
-                raise ValueError(
-                    f"the weight of {layer.name!r} has shape {held.shape} as (channels, fan-in), "
-                    f"its float original {exact.shape}"
-                )
-        return _Pass(weight, layer, held, exact, factor).run()
+    with Compared(weight, layer, reference, reference_layer, factor).open() as opened:
+        return _Pass(opened).run()
 
 
 class _Pass:
-    """The state of one pass.
+    """The state of one pass."""
 
-    Chunks have their channels on axis 0, or on axis 1 where the weight is stored so (``reduced`` is
-    the other one).
-    """
-
-    def __init__(
-        self,
-        weight: WeightTensor,
-        layer: Layer,
-        held: WeightRows,
-        exact: WeightRows | None,
-        factor: np.ndarray | None,
-    ) -> None:
-        self.weight, self.held, self.exact, self.factor = weight, held, exact, factor
-        self.quantization = weight.quantization
-        self.parameters = spread_parameters(weight, layer)
-        channels, fan_in = held.shape
+    def __init__(self, opened: OpenWeight) -> None:
+        self.opened, self.reduced = opened, opened.reduced
+        self.quantization = opened.quantization
+        channels, fan_in = opened.shape
         self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
         self.float_low, self.float_high = self.low.copy(), self.high.copy()
         names = ("x_square", "e_square", "step_square", "e_max", "step_max", "outside_square")
         self.sums = {name: np.zeros(channels) for name in names}
         self.alive = np.zeros(channels, bool)
-        self.not_finite = 0
-        self.reduced = 0 if held.by_columns else 1
-        self.counter = _CodeCounter.of(self.quantization)
+        self.not_finite = self.float_not_finite = 0
+        self.counter = CodeCounter.of(self.quantization)
         self.sample = _Sample(channels, fan_in)
 
     def run(self) -> WeightSums:
-        with np.errstate(all="ignore"):
-            for part in list_parts(self.held, READ_ELEMENTS):
-                codes = self.held.load(part)
-                exact = self.exact.load(part) if self.exact is not None else None
-                if self.counter is not None:
-                    self.counter.add(codes)
-                if self.quantization is not None and exact is not None:
-                    self.sample.add(part, exact)
-                for whole, inner in self._chunks(part):
-                    self._add(whole, codes[inner], None if exact is None else exact[inner])
-            searched = self._search()
-        known = self.exact is not None
+        for part in self.opened.parts():
+            self._add(part, self.opened.codes(part))
+        searched = self._search()
+        known = self.opened.exact is not None
         compared = self.sums if known else dict.fromkeys(self.sums)
         return WeightSums(
-            fan_in=self.held.shape[1],
+            fan_in=self.opened.shape[1],
             low=_nan_where_empty(self.low),
             high=_nan_where_empty(self.high),
             not_finite=self.not_finite,
             float_low=_nan_where_empty(self.float_low) if known else None,
             float_high=_nan_where_empty(self.float_high) if known else None,
+            float_not_finite=self.float_not_finite if known else None,
             code_counts=self.counter.counts if self.counter is not None else None,
             dead=~self.alive if self.quantization is not None else None,
             searched=searched,
             **compared,
         )
 
-    def _chunks(self, part: Part) -> Iterator[tuple[Part, Part]]:
-        if not self.held.by_columns:
-            return split_part(part, CHUNK_ELEMENTS)
-        turned = split_part((part[1], part[0]), CHUNK_ELEMENTS)
-        return (((w[1], w[0]), (i[1], i[0])) for w, i in turned)
+    def _add(self, part: Part, codes: np.ndarray) -> None:
+        opened, rows = self.opened, part[0]
+        compared = opened.exact is not None
+        if self.counter is not None:
+            self.counter.add(codes)
+        if self.quantization is None:
+            values = opened.values(part, codes)
+            self.not_finite += self._widen(self.low, self.high, rows, values)
+        else:
+            scale, zero_point = opened.cut_parameters(part)
+            ranged = self._add_extreme_codes(rows, codes, scale, zero_point)
+            if ranged and not compared:
+                return
+            steps = self.quantization.steps(codes, zero_point)
+            if not ranged:
+                self.alive[rows] |= (steps != 0).any(axis=self.reduced)
+            values = opened.scaled(steps, scale)
+            if not ranged:
+                self.not_finite += self._widen(self.low, self.high, rows, values)
+        if compared:
+            self._compare(part, opened.original(part), values)
 
-    def _add(self, part: Part, codes: np.ndarray, exact: np.ndarray | None) -> None:
+    def _add_extreme_codes(
+        self, rows: slice, codes: np.ndarray, scale: np.ndarray, zero_point: np.ndarray
+    ) -> bool:
+        """Widen the range by the values of the extreme codes of each channel.
+
+        Returns whether these have the extreme values: integers under one finite scale do.
+        """
+        assert self.quantization is not None
+        shared = scale.shape[self.reduced] == zero_point.shape[self.reduced] == 1
+        integers = is_integer(self.quantization.data_type) and self.quantization.levels is None
+        if not shared or not integers or not codes.size:
+            return False
+        extremes = [codes.min(axis=self.reduced), codes.max(axis=self.reduced)]
+        steps = self.quantization.steps(np.stack(extremes, axis=self.reduced), zero_point)
+        alive = (steps != 0).any(axis=self.reduced)
+        ends = self.opened.scaled(steps, scale)
+        if not np.isfinite(ends).all():
+            return False
+        self.alive[rows] |= alive
+        self._widen(self.low, self.high, rows, ends)
+        return True
+
+    def _compare(self, part: Part, exact: np.ndarray, values: np.ndarray) -> None:
+        """Add what the values of a chunk, which are overwritten, lost of the float original."""
         rows = part[0]
-        steps, values, scale = self._decode(part, codes)
-        self._add_range(self.low, self.high, rows, values, count=True)
-        if steps is not None:
-            alive = (steps.min(axis=self.reduced) != 0) | (steps.max(axis=self.reduced) != 0)
-            self.alive[rows] |= alive
-        if exact is None:
-            return
-        exact = self._as_float(part, exact)
-        ends = self._add_range(self.float_low, self.float_high, rows, exact)
-        error = exact - values
+        self.float_not_finite += self._widen(self.float_low, self.float_high, rows, exact)
+        error = np.subtract(exact, values, out=values)
         self.sums["x_square"][rows] += self._square_sum(exact)
         squares = self._square_sum(error)
         self.sums["e_square"][rows] += squares
         largest = np.maximum(error.max(axis=self.reduced), -error.min(axis=self.reduced))
         np.maximum(self.sums["e_max"][rows], largest, out=self.sums["e_max"][rows])
-        if scale is None:
-            return
-        self._add_steps(rows, error, squares, largest, scale)
-        self._add_outside(part, exact, error, ends)
+        if self.quantization is not None:
+            self.sample.add(part, exact.T if self.reduced == 0 else exact)
+            scale, zero_point = self.opened.cut_parameters(part)
+            self._add_steps(rows, error, squares, largest, scale)
+            self._add_outside(rows, exact, error, self._limits(scale, zero_point))
 
-    def _decode(
-        self, part: Part, codes: np.ndarray
-    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        """Return codes minus zero-point, values and scale of a chunk, channels on their axis."""
-        codes = self._turn(codes)
-        if self.quantization is None or self.parameters is None:
-            return None, self.weight.round_as_cast(codes.astype(np.float32)), None
-        scale, zero_point = (self._turn(parameter.cut(part)) for parameter in self.parameters)
-        steps = self.quantization.steps(codes, zero_point)
-        values = self.quantization.round_values(steps * scale)
-        return steps, self.weight.round_as_cast(values), scale
-
-    def _as_float(self, part: Part, exact: np.ndarray) -> np.ndarray:
-        if self.factor is not None:
-            exact = exact * self.factor[part[0], None]
-        return self._turn(exact.astype(np.float32, copy=False))
-
-    def _turn(self, array: np.ndarray) -> np.ndarray:
-        return array.T if self.held.by_columns else array
-
-    def _add_range(
-        self,
-        low: np.ndarray,
-        high: np.ndarray,
-        rows: slice,
-        values: np.ndarray,
-        *,
-        count: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Widen ``low`` and ``high`` of the rows; return the chunk's own, NaN left out."""
+    def _widen(self, low: np.ndarray, high: np.ndarray, rows: slice, values: np.ndarray) -> int:
+        """Widen ``low`` and ``high`` of the rows; return how many values are not finite."""
         lows, highs = values.min(axis=self.reduced), values.max(axis=self.reduced)
+        missing = 0
         if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
             finite = np.isfinite(values)
-            if count:
-                self.not_finite += values.size - int(finite.sum())
+            missing = values.size - int(np.count_nonzero(finite))
             lows = np.where(finite, values, np.inf).min(axis=self.reduced)
             highs = np.where(finite, values, -np.inf).max(axis=self.reduced)
         np.minimum(low[rows], lows, out=low[rows])
         np.maximum(high[rows], highs, out=high[rows])
-        return lows, highs
+        return missing
 
     def _square_sum(self, array: np.ndarray) -> np.ndarray:
         wide = array.astype(np.float64)
-        return np.einsum("ij,ij->j" if self.held.by_columns else "ij,ij->i", wide, wide)
+        if self.reduced == 0:
+            return np.einsum("ij,ij->j", wide, wide)
+        return np.vecdot(wide, wide)
 
     def _add_steps(
         self,
@@ -249,25 +228,23 @@ class _Pass:
         np.maximum(self.sums["step_max"][rows], steps, out=self.sums["step_max"][rows])
 
     def _add_outside(
-        self,
-        part: Part,
-        exact: np.ndarray,
-        error: np.ndarray,
-        ends: tuple[np.ndarray, np.ndarray],
+        self, rows: slice, exact: np.ndarray, error: np.ndarray, limits: tuple[np.ndarray, ...]
     ) -> None:
-        low, high = self._limits(part)
+        low, high = limits
         margin = OUTSIDE_TOLERANCE * (high - low)
         low, high = low - margin, high + margin
-        lowest, highest = (np.expand_dims(end, self.reduced) for end in ends)
+        # All that was seen of the channels so far, which is no narrower than this chunk.
+        lowest, highest = (
+            np.expand_dims(end[rows], self.reduced) for end in (self.float_low, self.float_high)
+        )
         if (lowest >= low).all() and (highest <= high).all():
             return
         outside = np.where((exact < low) | (exact > high), error, 0)
-        self.sums["outside_square"][part[0]] += self._square_sum(outside)
+        self.sums["outside_square"][rows] += self._square_sum(outside)
 
-    def _limits(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the codes of a chunk can hold, lowest and highest, to broadcast."""
-        assert self.quantization is not None and self.parameters is not None
-        scale, zero_point = (self._turn(parameter.cut(part)) for parameter in self.parameters)
+    def _limits(self, scale: np.ndarray, zero_point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the codes can hold, lowest and highest, to broadcast."""
+        assert self.quantization is not None
         bottom, top = self.quantization.code_limits
         if self.quantization.levels is not None:
             bottom, top = min(self.quantization.levels), max(self.quantization.levels)
@@ -281,20 +258,18 @@ class _Pass:
         channel (the whole tensor, where it has one scale) may change its scale by a factor.
         """
         quantization, sample = self.quantization, self.sample
-        if quantization is None or self.exact is None or quantization.levels is not None:
+        if quantization is None or self.opened.exact is None or quantization.levels is not None:
             return None
         if not is_integer(quantization.data_type):
             return None
-        assert self.parameters is not None
+        assert self.opened.parameters is not None
         blocked = quantization.block_size is not None
-        channels, fan_in = self.held.shape
+        channels, fan_in = self.opened.shape
         if not blocked and quantization.scale.size not in (1, channels):
             return None  # a scale for several channels, not for all
         rows, columns = sample.rows, sample.columns
         exact = sample.exact
-        if self.factor is not None:
-            exact = exact * self.factor[rows, None]
-        scale, zero = (parameter.pick(rows, columns) for parameter in self.parameters)
+        scale, zero = (parameter.pick(rows, columns) for parameter in self.opened.parameters)
         weights = np.full(exact.shape, fan_in / max(1, columns.size))
         if columns.size < fan_in and not blocked:
             ends = np.stack([self.float_low[rows], self.float_high[rows]], axis=1)
@@ -330,60 +305,35 @@ def _best_factor(
     zero: np.ndarray,
     quantization: Quantization,
 ) -> tuple[float, float] | None:
-    low, high = quantization.code_limits
-    steps = exact / scale
-    errors = []
-    for factor in (1.0, *SEARCH_FACTORS):
-        codes = np.clip(np.rint(steps / factor) + zero, low, high)
-        error = weights * ((steps - (codes - zero) * factor) * scale) ** 2
-        errors.append(error.sum(axis=1))
-    by_row = np.stack(errors)
-    if quantization.granularity == "per-tensor":
-        by_row = by_row.sum(axis=1, keepdims=True)
-    if not np.isfinite(by_row).all():
+    widest = np.abs(scale).max(initial=0)
+    steps = (exact / scale).astype(np.float32)
+    weights = (weights * (scale / widest) ** 2).astype(np.float32)
+    low, high = (np.float32(limit) - zero for limit in quantization.code_limits)
+    pooled = quantization.granularity == "per-tensor"
+
+    def measure(factor: np.ndarray) -> np.ndarray:
+        """Return the squared error of each row under its factor, shape (rows, 1)."""
+        factor = factor.astype(np.float32)
+        codes = steps * (1 / factor)
+        np.clip(np.rint(codes, out=codes), low, high, out=codes)
+        codes *= factor
+        np.subtract(steps, codes, out=codes)
+        errors = np.vecdot(np.square(codes, out=codes), weights).astype(np.float64)
+        return errors.sum(keepdims=True)[:, None] if pooled else errors[:, None]
+
+    today = measure(np.ones((1, 1)))
+    coarse = range(0, len(SEARCH_FACTORS), SEARCH_STRIDE)
+    tried = np.hstack([measure(SEARCH_FACTORS[None, [i]]) for i in coarse])
+    best = tried.min(axis=1, keepdims=True)
+    around = SEARCH_STRIDE * tried.argmin(axis=1, keepdims=True)
+    for offset in range(1 - SEARCH_STRIDE, SEARCH_STRIDE):
+        near = SEARCH_FACTORS[np.clip(around + offset, 0, len(SEARCH_FACTORS) - 1)]
+        best = np.minimum(best, measure(near))
+    best = np.minimum(best, today)
+    if not (np.isfinite(today).all() and np.isfinite(tried).all()):
         return None
-    return float(by_row[0].sum()), float(by_row.min(axis=0).sum())
+    return float(today.sum() * widest**2), float(best.sum() * widest**2)
 
 
 def _nan_where_empty(limits: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(limits), limits, np.nan)
-
-
-class _CodeCounter:
-    """How often each code occurs, from the data type's lowest code on."""
-
-    def __init__(self, data_type: str) -> None:
-        low, high = (int(limit) for limit in code_limits(data_type))
-        self._wide = numpy_dtype(data_type).itemsize == 2
-        self._low, self._size = low, high - low + 1
-        self._by_pattern = np.zeros(1 << (16 if self._wide else 8), np.int64)
-
-    @classmethod
-    def of(cls, quantization: Quantization | None) -> _CodeCounter | None:
-        if quantization is None or not is_integer(quantization.data_type):
-            return None
-        if numpy_dtype(quantization.data_type).itemsize > 2:
-            return None
-        return cls(quantization.data_type)
-
-    def add(self, codes: np.ndarray) -> None:
-        flat = codes.reshape(-1) if codes.flags.c_contiguous else codes.T.reshape(-1)
-        if self._wide:
-            self._by_pattern += np.bincount(flat.view(np.uint16), minlength=1 << 16)
-        else:
-            self._by_pattern += count_bytes(flat.view(np.uint8))
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Negative codes stand at the end of the patterns, two's complement."""
-        return np.roll(self._by_pattern, -self._low)[: self._size]
-
-
-def count_bytes(flat: np.ndarray) -> np.ndarray:
-    """Return how often each byte occurs; pairs of bytes are counted, which is twice as fast."""
-    even = flat.size // 2 * 2
-    if flat.size < 1 << 16 or not flat.flags.c_contiguous or flat.ctypes.data % 2:
-        return np.bincount(flat, minlength=256)
-    table = np.bincount(flat[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
-    counts: np.ndarray = table.sum(axis=0) + table.sum(axis=1)
-    return counts + np.bincount(flat[even:], minlength=256)
