@@ -37,7 +37,7 @@ with app.setup(hide_code=True):
 @app.cell(hide_code=True)
 def introduce():
     mo.md(f"""
-    <style>{figures.PAGE_STYLE}</style>
+    <style>{figures.page.PAGE_STYLE}</style>
 
     # Quantization playground
 
@@ -58,14 +58,17 @@ def say(sentences, kind="info"):
 @app.function(hide_code=True)
 def kind_of(findings):
     """Return the kind of callout that the worst of the findings deserves."""
-    return KINDS[tables.worst_severity(findings)]
+    return KINDS[tables.findings.worst_severity(findings)]
 
 
 @app.function(hide_code=True)
 def show_findings(findings):
     """Return a callout for each finding: what, where, the evidence, and the remedy."""
     return [
-        mo.callout(mo.Html(tables.to_callout(tables.explain_finding(one))), KINDS[one.severity])
+        mo.callout(
+            mo.Html(tables.text.to_callout(tables.findings.explain_finding(one))),
+            KINDS[one.severity],
+        )
         for one in findings
     ]
 
@@ -74,10 +77,10 @@ def show_findings(findings):
 def render_layer_errors(scan, layer, colors, log):
     """Return the error histograms of a layer, without a chart where none can be read."""
     with spin_if_large("Comparing the weights", scan, layer):
-        errors, problems = tables.compute_layer_errors(scan, layer)
+        errors, problems = tables.weight_numbers.compute_layer_errors(scan, layer)
         if not errors:
-            return figures.Picture(b"", "", tuple(problems))
-        picture = figures.render_errors(errors, colors, log=log, about=layer)
+            return figures.style.Picture(b"", "", tuple(problems))
+        picture = figures.weights.render_errors(errors, colors, log=log, about=layer)
     return replace(picture, notes=tuple(problems))
 
 
@@ -96,7 +99,7 @@ def offer(network, files):
     buttons = [
         mo.download(
             lambda write=write: write().encode(),
-            f"{tables.name_file(network)}-{name}",
+            f"{tables.text.name_file(network)}-{name}",
             "text/csv" if name.endswith(".csv") else "application/json",
             label=name,
         )
@@ -113,7 +116,7 @@ def remember_selection(names, variants):
     unless the link says otherwise, and no variant before one is chosen.
     """
     query = mo.query_params()
-    asked = query.get("layer"), tables.match_name(query.get("variant"), variants)
+    asked = query.get("layer"), tables.text.match_name(query.get("variant"), variants)
     get_layer, set_layer = mo.state(asked[0] if asked[0] in names else names[0])
     get_variant, set_variant = mo.state(asked[1] if asked[1] in variants else None)
 
@@ -172,9 +175,9 @@ def watch_folder(folder, opened, tell):
 def show_summary(summary, original):
     """Return what one variant is, as a card."""
     return mo.stat(
-        tables.format_bytes(summary.file_bytes),
+        tables.text.format_bytes(summary.file_bytes),
         label=summary.name,
-        caption=tables.describe_variant(summary, original),
+        caption=tables.overview.describe_variant(summary, original),
         bordered=True,
     )
 
@@ -186,11 +189,11 @@ def show_clickable(table, choose_row):
         table,
         selection="single-cell",
         on_change=lambda cells: [choose_row(int(cell.row)) for cell in cells],
-        style_cell=figures.style_row,
-        format_mapping=tables.format_ranking(table),
-        header_tooltip=tables.explain_ranking(table),
+        style_cell=figures.page.style_row,
+        format_mapping=tables.ranking.format_ranking(table),
+        header_tooltip=tables.ranking.explain_ranking(table),
         freeze_columns_left=["layer"],
-        column_widths=tables.size_columns(table),
+        column_widths=tables.ranking.size_columns(table),
         wrapped_columns=["finding"],
         hover_template=lambda row, column, value: str(value) if column == "layer" else "",
         pagination=False,
@@ -204,10 +207,10 @@ def show_clickable(table, choose_row):
 def render_weights(scan, layer, log):
     """Return the histograms of a layer's weights, without a chart where none can be read."""
     with spin_if_large("Counting the weights", scan, layer):
-        histograms, problems = tables.count_weights(scan, layer)
+        histograms, problems = tables.weight_numbers.count_weights(scan, layer)
         if histograms is None:
-            return figures.Picture(b"", "", tuple(problems))
-        picture = figures.render_histograms(histograms, log=log, about=layer)
+            return figures.style.Picture(b"", "", tuple(problems))
+        picture = figures.weights.render_histograms(histograms, log=log, about=layer)
     return replace(picture, notes=tuple(problems))
 
 
@@ -223,14 +226,14 @@ def show_picture(picture, otherwise=""):
     """Return a chart with its text alternative and its notes, a sentence where there is none."""
     if not picture.png:
         return say(picture.notes or [otherwise])
-    chart = mo.Html(figures.frame_picture(picture))
+    chart = mo.Html(figures.page.frame_picture(picture))
     return mo.vstack([chart, say(picture.notes, "warn")]) if picture.notes else chart
 
 
 @app.function(hide_code=True)
 def show_table(table):
     """Return a table for the page, its names as plain text."""
-    return mo.Html(tables.to_html(table))
+    return mo.Html(tables.text.to_html(table))
 
 
 @app.function(hide_code=True)
@@ -276,7 +279,7 @@ def choose_model(networks):
 
 @app.cell
 def explain_unknown_model(asked_model, networks):
-    say(tables.explain_link("network", asked_model, networks), "warn")
+    say(tables.text.explain_link("network", asked_model, networks), "warn")
     return
 
 
@@ -320,13 +323,15 @@ def show_variants(variants):
 
 @app.cell(hide_code=True)
 def show_files(summaries):
-    mo.accordion({"More about the files": show_table(tables.create_variant_table(summaries))})
+    mo.accordion(
+        {"More about the files": show_table(tables.overview.create_variant_table(summaries))}
+    )
     return
 
 
 @app.cell
 def show_missing_variants(summaries):
-    say(tables.explain_variants(summaries), "info")
+    say(tables.overview.explain_variants(summaries), "info")
     return
 
 
@@ -353,7 +358,7 @@ def measure_weights(folder, summaries):
 def judge_layers(scan, variants):
     with mo.status.spinner("Looking for problems", remove_on_exit=True):
         findings = found_problems.get(scan, lambda: find_problems(variants, scan))
-    ranked = tables.rank_layers(list(variants), scan, findings)
+    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
     return findings, ranked
 
 
@@ -361,8 +366,8 @@ def judge_layers(scan, variants):
 def show_verdict(findings, ranked):
     mo.vstack(
         [
-            say([tables.summarize_findings(findings, ranked)], kind_of(findings)),
-            *show_findings(tables.about_layer(findings, "")),
+            say([tables.ranking.summarize_findings(findings, ranked)], kind_of(findings)),
+            *show_findings(tables.findings.about_layer(findings, "")),
         ]
     )
     return
@@ -370,7 +375,7 @@ def show_verdict(findings, ranked):
 
 @app.cell
 def hold_selection(pairings, ranked, variants):
-    layer_options = tables.create_layer_options(variants, pairings)
+    layer_options = tables.layers.create_layer_options(variants, pairings)
     mo.stop(not layer_options, say(["This network has no layers."], "info"))
     # The worst layer opens; a network without weights opens its first layer.
     _names = [*(one.layer for one in ranked), *layer_options.values()]
@@ -383,8 +388,8 @@ def hold_selection(pairings, ranked, variants):
 @app.cell
 def explain_unknown_selection(asked, layer_options, variants):
     _layer, _variant = asked
-    _sentences = tables.explain_link("layer", _layer, layer_options.values())
-    say([*_sentences, *tables.explain_link("variant", _variant, variants)], "warn")
+    _sentences = tables.text.explain_link("layer", _layer, layer_options.values())
+    say([*_sentences, *tables.text.explain_link("variant", _variant, variants)], "warn")
     return
 
 
@@ -401,7 +406,7 @@ def explain_ranking(ranked):
 
 @app.cell
 def choose_severity(ranked):
-    _options = tables.create_severity_options(ranked)
+    _options = tables.ranking.create_severity_options(ranked)
     severity_choice = mo.ui.radio(_options, value=next(iter(_options)), inline=True, label="Show")
     severity_choice if len(_options) > 1 else None
     return (severity_choice,)
@@ -409,9 +414,9 @@ def choose_severity(ranked):
 
 @app.cell
 def show_ranking(pairings, ranked, select, severity_choice):
-    shown_rows = tables.select_ranked(ranked, severity_choice.value)
+    shown_rows = tables.ranking.select_ranked(ranked, severity_choice.value)
     show_clickable(
-        tables.create_ranking(shown_rows, pairings),
+        tables.ranking.create_ranking(shown_rows, pairings),
         lambda row: select(shown_rows[row].layer, shown_rows[row].variant),
     )
     return (shown_rows,)
@@ -421,7 +426,7 @@ def show_ranking(pairings, ranked, select, severity_choice):
 def tint_selected_rows(get_layer, get_variant, shown_rows):
     _rows = [i for i, row in enumerate(shown_rows) if row.layer == get_layer()]
     _strong = [i for i in _rows if shown_rows[i].variant == get_variant()]
-    mo.Html(figures.tint_rows(_rows, _strong))
+    mo.Html(figures.page.tint_rows(_rows, _strong))
     return
 
 
@@ -445,7 +450,7 @@ def choose_range_scale():
 
 @app.cell
 def choose_page(ranges):
-    _pages = tables.list_pages(ranges)
+    _pages = tables.ranking.list_pages(ranges)
     heatmap_page = mo.ui.dropdown(
         _pages, value=next(iter(_pages)), label="Rows", allow_select_none=False
     )
@@ -456,20 +461,20 @@ def choose_page(ranges):
 @app.cell
 def draw_heatmap(files, heatmap_page, log_ranges, ranges, variants):
     mo.stop(not ranges, say(["No layer of this network has weights."], "info"))
-    page_ranges = tables.select_page(ranges, heatmap_page.value)
-    heatmap = figures.pictures.get(
+    page_ranges = tables.ranking.select_page(ranges, heatmap_page.value)
+    heatmap = figures.style.pictures.get(
         ("heatmap", files, heatmap_page.value, log_ranges.value),
-        lambda: figures.render_heatmap(page_ranges, list(variants), log=log_ranges.value),
+        lambda: figures.heatmap.render_heatmap(page_ranges, list(variants), log=log_ranges.value),
     )
-    _axes = figures.create_click_axes(heatmap, len(page_ranges))
+    _axes = figures.heatmap.create_click_axes(heatmap, len(page_ranges))
     heatmap_clicks = mo.ui.matplotlib(_axes, debounce=True)
-    mo.Html(figures.frame_heatmap(heatmap_clicks.text, heatmap.alt))
+    mo.Html(figures.page.frame_heatmap(heatmap_clicks.text, heatmap.alt))
     return heatmap_clicks, page_ranges
 
 
 @app.cell
 def follow_heatmap(heatmap_clicks, page_ranges, select):
-    _row = figures.HeatmapLayout(len(page_ranges)).clicked_row(heatmap_clicks.value)
+    _row = figures.heatmap.HeatmapLayout(len(page_ranges)).clicked_row(heatmap_clicks.value)
     if _row is not None:
         select(page_ranges[_row].layer)
     return
@@ -479,20 +484,20 @@ def follow_heatmap(heatmap_clicks, page_ranges, select):
 def outline_selected_row(get_layer, page_ranges):
     _rows = [row.layer for row in page_ranges]
     _row = _rows.index(get_layer()) if get_layer() in _rows else None
-    mo.Html(figures.outline_row(len(_rows), _row))
+    mo.Html(figures.page.outline_row(len(_rows), _row))
     return
 
 
 @app.cell
 def show_unpaired(pairings, variants):
-    _table = tables.create_unpaired_table(next(iter(variants)), pairings)
+    _table = tables.pairing.create_unpaired_table(next(iter(variants)), pairings)
     show_problems(f"{len(_table)} layers without a partner", _table)
     return
 
 
 @app.cell
 def show_not_understood(scan, variants):
-    _table = tables.create_not_understood_table(variants, scan)
+    _table = tables.pairing.create_not_understood_table(variants, scan)
     show_problems(f"{len(_table)} parameters not understood", _table)
     return
 
@@ -531,7 +536,7 @@ def find_selected_layer(get_layer, pairings, variants):
 
 @app.cell
 def show_layer_findings(findings, get_variant, layer):
-    _about = tables.about_layer(findings, layer)
+    _about = tables.findings.about_layer(findings, layer)
     _shown = show_findings(sorted(_about, key=lambda one: one.variant != get_variant()))
     mo.vstack(_shown) if _shown else None
     return
@@ -539,19 +544,19 @@ def show_layer_findings(findings, get_variant, layer):
 
 @app.cell
 def explain_layer(names, variants):
-    say(tables.explain_layer(variants, names), "info")
+    say(tables.layers.explain_layer(variants, names), "info")
     return
 
 
 @app.cell
 def show_parameters(names, variants):
-    show_table(tables.create_parameter_table(variants, names))
+    show_table(tables.layers.create_parameter_table(variants, names))
     return
 
 
 @app.cell
 def show_pairing(layer, pairings):
-    _table = tables.create_pairing_table(pairings, layer)
+    _table = tables.pairing.create_pairing_table(pairings, layer)
     mo.accordion({"How this layer was recognized": show_table(_table)}) if pairings else None
     return
 
@@ -565,7 +570,7 @@ def choose_count_scale():
 
 @app.cell
 def show_histograms(files, layer, log_counts, scan):
-    _picture = figures.pictures.get(
+    _picture = figures.style.pictures.get(
         ("histograms", files, layer, log_counts.value),
         lambda: render_weights(scan, layer, log_counts.value),
     )
@@ -578,7 +583,7 @@ def measure_selected(layer, scan, variants):
     measured = {
         name: one for name, one in scan.rows.get(layer, {}).items() if one.quantization is not None
     }
-    colors = figures.color_variants(list(variants))
+    colors = figures.style.color_variants(list(variants))
     return colors, measured
 
 
@@ -595,9 +600,9 @@ def explain_channels(measured):
 @app.cell
 def show_channels(colors, files, layer, measured):
     mo.stop(not measured)
-    _picture = figures.pictures.get(
+    _picture = figures.style.pictures.get(
         ("channels", files, layer),
-        lambda: figures.render_channels(measured, colors, about=layer),
+        lambda: figures.channels.render_channels(measured, colors, about=layer),
     )
     show_picture(_picture)
     return
@@ -614,11 +619,11 @@ def explain_codes(measured):
 
 @app.cell
 def show_codes(colors, files, layer, log_counts, measured):
-    _codes = figures.count_codes(measured)
+    _codes = figures.code_counts.count_codes(measured)
     mo.stop(not _codes)
-    _picture = figures.pictures.get(
+    _picture = figures.style.pictures.get(
         ("codes", files, layer, log_counts.value),
-        lambda: figures.render_codes(_codes, colors, log=log_counts.value, about=layer),
+        lambda: figures.codes.render_codes(_codes, colors, log=log_counts.value, about=layer),
     )
     show_picture(_picture)
     return
@@ -636,7 +641,7 @@ def explain_errors(measured):
 @app.cell
 def show_errors(colors, files, layer, log_counts, measured, scan):
     mo.stop(not any(one.sums.e_square is not None for one in measured.values()))
-    _picture = figures.pictures.get(
+    _picture = figures.style.pictures.get(
         ("errors", files, layer, log_counts.value),
         lambda: render_layer_errors(scan, layer, colors, log_counts.value),
     )
@@ -657,7 +662,7 @@ def ask_what_to_take(variants):
 
 @app.cell
 def choose_exclusion(findings, scan, variants):
-    _layers, _bad = tables.list_layers_to_exclude(scan, findings)
+    _layers, _bad = tables.findings.list_layers_to_exclude(scan, findings)
     exclude_layers = mo.ui.multiselect(_layers, value=_bad, label="Layers", full_width=True)
     exclude_tool = mo.ui.dropdown(
         [*exports.EXCLUSIONS, PER_CHANNEL], value=next(iter(exports.EXCLUSIONS)), label="For"
@@ -707,8 +712,10 @@ def choose_graph(ranked, variants):
     graph_file = mo.ui.dropdown(list(variants), value=next(iter(variants)), label="Opened there")
     _judged = list(dict.fromkeys(one.variant for one in ranked)) or list(variants)
     graph_variant = mo.ui.dropdown(_judged, value=_judged[0], label="Colour by variant")
-    _metrics = {tables.name_metric(metric): metric for metric in METRICS}
-    graph_metric = mo.ui.dropdown(_metrics, value=tables.choose_metric(ranked), label="and metric")
+    _metrics = {tables.ranking.name_metric(metric): metric for metric in METRICS}
+    graph_metric = mo.ui.dropdown(
+        _metrics, value=tables.ranking.choose_metric(ranked), label="and metric"
+    )
     mo.hstack([graph_file, graph_variant, graph_metric], justify="start", wrap=True)
     return graph_file, graph_metric, graph_variant
 

@@ -64,8 +64,10 @@ HOMES = {
     "onnx": ONNX_MODULES | {f"utils/parameter_inspector/{name}.py" for name in ("wire", "rewrite")},
     "onnx_ir": ONNX_MODULES,
     "google": {f"utils/parameter_inspector/{name}.py" for name in ("model_file", "wire")},
-    "pandas": {"utils/tables.py"},
-    "matplotlib": {"utils/figures.py"},
+    "pandas": {f"utils/tables/{path.name}" for path in (PLAYGROUND / "utils/tables").glob("*.py")},
+    "matplotlib": {
+        f"utils/figures/{path.name}" for path in (PLAYGROUND / "utils/figures").glob("*.py")
+    },
     "marimo": {"quantization.py"},
     "click": {"cli.py"},
     "PIL": {"utils/parameter_inspector/counting.py"},

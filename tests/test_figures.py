@@ -26,7 +26,7 @@ from playground.utils.parameter_inspector import (
     load_model,
     scan_variants,
 )
-from playground.utils.tables import compute_layer_errors
+from playground.utils.tables.weight_numbers import compute_layer_errors
 
 VARIANTS = ("FP32", "INT8", "UINT8")
 ROWS = (
@@ -69,12 +69,12 @@ def histograms():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_bar_runs_from_the_lowest_to_the_highest_weight_of_its_layer(variant):
-    ax = panels(figures.draw_heatmap(ROWS, VARIANTS))[VARIANTS.index(variant)]
+    ax = panels(figures.heatmap.draw_heatmap(ROWS, VARIANTS))[VARIANTS.index(variant)]
     assert extents(bars(ax)) == [row.ranges[variant] for row in ROWS if variant in row.ranges]
 
 
 def test_rows_stand_in_graph_order_from_the_top():
-    ax = panels(figures.draw_heatmap(ROWS, VARIANTS))[0]
+    ax = panels(figures.heatmap.draw_heatmap(ROWS, VARIANTS))[0]
     heights = [path.vertices[:, 1].mean() for path in bars(ax).get_paths()[:3]]
     pixels = [ax.transData.transform((0, y))[1] for y in (0, 1, 2)]
     assert np.argsort(heights).tolist() == [0, 1, 2]
@@ -83,7 +83,7 @@ def test_rows_stand_in_graph_order_from_the_top():
 
 
 def test_the_width_of_the_range_decides_the_colour_in_every_panel():
-    axes = panels(figures.draw_heatmap(ROWS, VARIANTS))
+    axes = panels(figures.heatmap.draw_heatmap(ROWS, VARIANTS))
     for ax, variant in zip(axes, VARIANTS, strict=True):
         widths = [r.ranges[variant][1] - r.ranges[variant][0] for r in ROWS if variant in r.ranges]
         assert bars(ax).get_array().tolist() == pytest.approx(widths)
@@ -94,38 +94,38 @@ def test_the_width_of_the_range_decides_the_colour_in_every_panel():
 
 @pytest.mark.parametrize("log", [False, True])
 def test_all_panels_share_one_axis_that_holds_every_bar(log):
-    axes = panels(figures.draw_heatmap(ROWS, VARIANTS, log=log))
+    axes = panels(figures.heatmap.draw_heatmap(ROWS, VARIANTS, log=log))
     (limits,) = {ax.get_xlim() for ax in axes}
     assert limits[0] < -4.5
     assert limits[1] > 9.5
 
 
 def test_a_variant_without_the_layer_says_so_in_its_row():
-    ax = panels(figures.draw_heatmap(ROWS, VARIANTS))[1]
+    ax = panels(figures.heatmap.draw_heatmap(ROWS, VARIANTS))[1]
     (note,) = [text for text in ax.texts if text.get_text() == "no range"]
     assert note.get_position()[1] == 2
 
 
 def test_the_heatmap_says_the_widest_layer_of_each_variant_in_numbers():
-    alt = figures.render_heatmap(ROWS, VARIANTS).alt
+    alt = figures.heatmap.render_heatmap(ROWS, VARIANTS).alt
     assert "3 layers in FP32, INT8, UINT8" in alt
     assert "Widest in INT8: wide, 14 wide, from −4.5 to 9.5." in alt
 
 
 @pytest.mark.parametrize("count", [1, 10, 59, 100, 500])
 def test_labels_of_rows_never_overlap_and_the_figure_has_a_limit(count):
-    figure = figures.draw_heatmap(rows_of(count), ["FP32"])
+    figure = figures.heatmap.draw_heatmap(rows_of(count), ["FP32"])
     ax = panels(figure)[0]
     ticks = ax.get_yticks()
     row_inches = ax.get_position().height * figure.get_figheight() / count
     apart = np.diff(ticks).min() * row_inches if len(ticks) > 1 else math.inf
-    assert apart >= figures.SMALL / 72
+    assert apart >= figures.style.SMALL / 72
     assert figure.get_figheight() <= 18
 
 
 def test_the_longest_label_stays_inside_the_figure():
     rows = [LayerRanges("W" * 30, "Conv", {"FP32": (-1.0, 1.0)}), *rows_of(2)]
-    figure = figures.draw_heatmap(rows, ["FP32"])
+    figure = figures.heatmap.draw_heatmap(rows, ["FP32"])
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in panels(figure)[0].get_yticklabels()]
     assert min(box.x0 for box in boxes) >= 0
@@ -138,24 +138,24 @@ def test_the_longest_label_stays_inside_the_figure():
 )
 def test_a_range_of_any_size_is_drawn_without_a_warning(limits, log):
     rows = [LayerRanges("only", "Conv", {"FP32": limits}), LayerRanges("none", "Conv", {})]
-    assert figures.render_heatmap(rows, ["FP32"], log=log).png.startswith(b"\x89PNG")
+    assert figures.heatmap.render_heatmap(rows, ["FP32"], log=log).png.startswith(b"\x89PNG")
 
 
 def test_names_of_a_model_are_never_read_as_mathematics():
     rows = [LayerRanges(HOSTILE, "Conv", {HOSTILE: (-1.0, 1.0)})]
-    figure = figures.draw_heatmap(rows, [HOSTILE])
+    figure = figures.heatmap.draw_heatmap(rows, [HOSTILE])
     texts = [text for text in figure.findobj(Text) if text.get_visible()]
     shown = [text for text in texts if "foo" in text.get_text()]
     assert len(shown) == 2
     assert not any(text.get_parse_math() for text in shown)
-    assert figures.render_heatmap(rows, [HOSTILE]).png
+    assert figures.heatmap.render_heatmap(rows, [HOSTILE]).png
 
 
 @pytest.mark.parametrize("count", [1, 7, 100])
 def test_a_click_in_the_middle_of_a_row_and_its_outline_mean_the_same_row(count):
-    layout = figures.HeatmapLayout(count)
-    picture = figures.Picture(b"drawn", "")
-    ax = figures.create_click_axes(picture, count)
+    layout = figures.heatmap.HeatmapLayout(count)
+    picture = figures.style.Picture(b"drawn", "")
+    ax = figures.heatmap.create_click_axes(picture, count)
     for row in range(count):
         top, height = layout.row_box(row)
         display = (0, (1 - top - height / 2) * ax.figure.bbox.height)
@@ -164,9 +164,9 @@ def test_a_click_in_the_middle_of_a_row_and_its_outline_mean_the_same_row(count)
 
 
 def test_the_rows_of_the_outline_are_the_rows_of_the_panels():
-    figure = figures.draw_heatmap(ROWS, VARIANTS)
+    figure = figures.heatmap.draw_heatmap(ROWS, VARIANTS)
     box = panels(figure)[2].get_position()
-    top, height = figures.HeatmapLayout(3).row_box(0)
+    top, height = figures.heatmap.HeatmapLayout(3).row_box(0)
     assert (1 - top, 3 * height) == pytest.approx((box.y1, box.height))
 
 
@@ -174,18 +174,22 @@ def test_the_rows_of_the_outline_are_the_rows_of_the_panels():
     "selection", [SimpleNamespace(y_min=3.2, y_max=9.0), SimpleNamespace(vertices=()), None]
 )
 def test_a_selection_beside_the_rows_or_of_another_kind_selects_nothing(selection):
-    assert figures.HeatmapLayout(3).clicked_row(selection) is None
+    assert figures.heatmap.HeatmapLayout(3).clicked_row(selection) is None
 
 
 def test_the_click_axes_give_back_the_picture_without_drawing():
     file = io.BytesIO()
-    figures.create_click_axes(figures.Picture(b"drawn", ""), 3).figure.savefig(file, format="png")
+    figures.heatmap.create_click_axes(figures.style.Picture(b"drawn", ""), 3).figure.savefig(
+        file, format="png"
+    )
     assert file.getvalue() == b"drawn"
 
 
 def test_histograms_hold_the_counts_that_numpy_finds(histograms):
     values, record = histograms
-    for ax, array in zip(panels(figures.draw_histograms(record)), values.values(), strict=True):
+    for ax, array in zip(
+        panels(figures.weights.draw_histograms(record)), values.values(), strict=True
+    ):
         (steps,) = ax.patches
         counts, edges = np.histogram(array, bins=11, range=(record.edges[0], record.edges[-1]))
         assert steps.get_data().values.tolist() == counts.tolist()
@@ -194,7 +198,7 @@ def test_histograms_hold_the_counts_that_numpy_finds(histograms):
 
 @pytest.mark.parametrize("log", [False, True])
 def test_histograms_share_their_range_and_their_counts(histograms, log):
-    axes = panels(figures.draw_histograms(histograms[1], log=log))
+    axes = panels(figures.weights.draw_histograms(histograms[1], log=log))
     assert len({(ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) for ax in axes}) == 1
     assert axes[0].get_yscale() == ("log" if log else "linear")
     assert axes[0].get_ylim()[1] > max(counts.max() for counts in histograms[1].counts.values())
@@ -202,7 +206,7 @@ def test_histograms_share_their_range_and_their_counts(histograms, log):
 
 def test_histograms_tell_their_fullest_bin_in_numbers():
     record = compute_histograms({"FP32": np.array([0.0, 3.9, 4.0, 4.0, np.nan])}, bins=4)
-    alt = figures.describe_histograms(record, "stem")
+    alt = figures.weights.describe_histograms(record, "stem")
     assert alt == (
         "Weights of stem in 4 equal bins from 0 to 4. "
         "FP32: 4 weights in 2 of the bins, most of them (3) near 3.5."
@@ -211,7 +215,7 @@ def test_histograms_tell_their_fullest_bin_in_numbers():
 
 def test_weights_that_are_not_finite_are_counted_in_words():
     record = compute_histograms({"FP32": np.array([1.0, np.nan, np.inf])})
-    (ax,) = panels(figures.draw_histograms(record))
+    (ax,) = panels(figures.weights.draw_histograms(record))
     assert "2 not finite, not drawn" in [text.get_text() for text in ax.texts]
 
 
@@ -264,7 +268,7 @@ def alone() -> dict[str, Measured]:
     return dict(scan_of(CODES, STEPS, None).rows["conv"])
 
 
-COLORS = figures.color_variants(["FP32", "INT8"])
+COLORS = figures.style.color_variants(["FP32", "INT8"])
 
 
 def decibels() -> np.ndarray:
@@ -275,7 +279,7 @@ def decibels() -> np.ndarray:
 
 
 def test_every_channel_has_a_point_at_its_sqnr_and_a_bar_over_its_range(measured):
-    above, below = figures.draw_channels(measured, COLORS).axes
+    above, below = figures.channels.draw_channels(measured, COLORS).axes
     points = np.asarray(above.collections[0].get_offsets())
     assert points[:, 0].tolist() == list(range(7))
     assert points[:, 1] == pytest.approx(decibels(), rel=1e-3)
@@ -287,22 +291,22 @@ def test_every_channel_has_a_point_at_its_sqnr_and_a_bar_over_its_range(measured
 
 def test_the_worst_channels_are_marked_by_shape_and_named_in_numbers(measured):
     worst = np.argsort(decibels())[:3]
-    assert figures.worst_channels(measured["INT8"]) == worst.tolist()
-    figure = figures.draw_channels(measured, COLORS)
+    assert figures.channels.worst_channels(measured["INT8"]) == worst.tolist()
+    figure = figures.channels.draw_channels(measured, COLORS)
     assert figure.axes[0].collections[1].get_offsets()[:, 0].tolist() == worst.tolist()
     named = f"worst no. {worst[0]} ({decibels()[worst[0]]:.1f} dB), {worst[1]} ("
     assert figure.axes[0].get_title(loc="right").startswith(named.replace("-", "−"))
-    assert named.replace("-", "−") in figures.describe_channels(measured, "conv")
+    assert named.replace("-", "−") in figures.channels.describe_channels(measured, "conv")
 
 
 def test_without_a_float_original_the_widest_channels_are_named(alone):
-    figure = figures.draw_channels(alone, COLORS)
+    figure = figures.channels.draw_channels(alone, COLORS)
     (ax,) = figure.axes
     widths = 127 * STEPS
     order = np.argsort(-widths)[:3]
     first = f"{order[0]} ({widths.max() / np.median(widths):.3g}×)"
     assert ax.get_title(loc="right").startswith(f"widest no. {first}, {order[1]} (")
-    assert "SQNR" not in figures.describe_channels(alone)
+    assert "SQNR" not in figures.channels.describe_channels(alone)
 
 
 def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
@@ -310,7 +314,7 @@ def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
     scale[2] = 1e-33
     noise = np.where(np.arange(7).reshape(-1, 1, 1) == 2, -0.9 * CODES, ROUNDING)
     one = scan_of(CODES, scale, noise).rows["conv"]["INT8"]
-    assert 2 not in figures.worst_channels(one)
+    assert 2 not in figures.channels.worst_channels(one)
 
 
 @pytest.mark.parametrize("count", [1, 160, 161, 1000])
@@ -318,17 +322,17 @@ def test_any_number_of_channels_is_drawn_and_many_as_one_outline(count):
     codes = np.random.default_rng(4).integers(-127, 128, (count, 5, 1)).astype(np.int8)
     scale = np.full(count, 0.01, np.float32)
     one = dict(scan_of(codes, scale, None).rows["conv"])
-    (ax,) = figures.draw_channels(one, COLORS).axes
-    if count > figures.MOST_BARS:
+    (ax,) = figures.channels.draw_channels(one, COLORS).axes
+    if count > figures.channels.MOST_BARS:
         assert ax.patches[0].get_data().values == pytest.approx(one["INT8"].sums.high)
     else:
         assert len(ax.collections[0].get_paths()) == count
-    assert figures.render_channels(one, COLORS).png
+    assert figures.channels.render_channels(one, COLORS).png
 
 
 def test_every_code_has_its_count_and_the_rails_stand_out(measured):
-    codes = figures.count_codes(measured)
-    ax = figures.draw_codes(codes, COLORS).axes[0]
+    codes = figures.code_counts.count_codes(measured)
+    ax = figures.codes.draw_codes(codes, COLORS).axes[0]
     steps, *rails = ax.patches
     expected = np.bincount(CODES.reshape(-1).astype(int) + 128, minlength=256)
     assert steps.get_data().values.tolist() == expected.tolist()
@@ -337,7 +341,7 @@ def test_every_code_has_its_count_and_the_rails_stand_out(measured):
     assert middles == pytest.approx([-127, 127])
     assert [rail.get_height() for rail in rails] == [1, 6]
     assert ax.get_title(loc="right").endswith(f"{7 / CODES.size:.2%} at the rails")
-    words = figures.describe_codes(codes, "conv")
+    words = figures.codes.describe_codes(codes, "conv")
     assert f"{np.unique(CODES).size} of 256 codes occur" in words
     assert "1 at −127, 6 at 127." in words
 
@@ -345,51 +349,57 @@ def test_every_code_has_its_count_and_the_rails_stand_out(measured):
 def test_sixteen_bit_codes_are_drawn_several_to_a_step():
     counts = np.zeros(65536, np.int64)
     counts[[5, 40000, 40001]] = (2, 3, 4)
-    ax = figures.plot_codes(figures.CodeCounts(-32768, counts, (-32767, 32767)), color="k")
+    ax = figures.codes.plot_codes(
+        figures.code_counts.CodeCounts(-32768, counts, (-32767, 32767)), color="k"
+    )
     values = ax.patches[0].get_data().values
     assert len(values) == 256
     assert (values.sum(), values[40000 // 256]) == (9, 7)
 
 
 def test_float_weights_have_no_codes(scan):
-    assert figures.count_codes({"FP32": scan.rows["conv"]["FP32"]}) == {}
+    assert figures.code_counts.count_codes({"FP32": scan.rows["conv"]["FP32"]}) == {}
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_errors_in_steps_hold_the_counts_that_numpy_finds(scan, log):
     errors, _ = compute_layer_errors(scan, "conv")
-    ax = figures.draw_errors(errors, COLORS, log=log).axes[0]
+    ax = figures.weights.draw_errors(errors, COLORS, log=log).axes[0]
     edges = ax.patches[0].get_data().edges
     counts, _ = np.histogram(ROUNDING, edges)
     assert np.abs(ax.patches[0].get_data().values - counts).max() <= 1  # float32 at an edge
     assert {line.get_xdata()[0] for line in ax.lines} == {-0.5, 0.5}
     beyond = f"{(np.abs(ROUNDING) > 0.5).mean():.2%}"
     assert f"{beyond} beyond" in ax.get_title(loc="right")
-    words = figures.describe_errors(errors, "conv")
+    words = figures.weights.describe_errors(errors, "conv")
     assert f"{beyond} of {ROUNDING.size} weights beyond half a step" in words
 
 
 def test_a_variant_keeps_its_colour_in_every_chart(measured):
-    figure = figures.draw_codes(figures.count_codes(measured), COLORS)
-    assert to_rgb(figure.axes[0].patches[0].get_facecolor()) == to_rgb(figures.VARIANT_COLORS[1])
+    figure = figures.codes.draw_codes(figures.code_counts.count_codes(measured), COLORS)
+    assert to_rgb(figure.axes[0].patches[0].get_facecolor()) == to_rgb(
+        figures.style.VARIANT_COLORS[1]
+    )
 
 
 def test_the_charts_of_a_layer_take_any_name():
     measured = {HOSTILE: scan_of(CODES, STEPS, None).rows["conv"]["INT8"]}
-    colors = figures.color_variants([HOSTILE])
-    assert figures.render_channels(measured, colors, about=HOSTILE).png
-    assert figures.render_codes(figures.count_codes(measured), colors, about=HOSTILE).png
+    colors = figures.style.color_variants([HOSTILE])
+    assert figures.channels.render_channels(measured, colors, about=HOSTILE).png
+    assert figures.codes.render_codes(
+        figures.code_counts.count_codes(measured), colors, about=HOSTILE
+    ).png
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
     many = {f"variant {i}": measured["INT8"] for i in range(count)}
-    colors = figures.color_variants(list(many))
+    colors = figures.style.color_variants(list(many))
     errors, _ = compute_layer_errors(scan, "conv")
     for figure in (
-        figures.draw_channels(many, colors),
-        figures.draw_codes(figures.count_codes(many), colors),
-        figures.draw_errors(dict.fromkeys(many, errors["INT8"]), colors),
+        figures.channels.draw_channels(many, colors),
+        figures.codes.draw_codes(figures.code_counts.count_codes(many), colors),
+        figures.weights.draw_errors(dict.fromkeys(many, errors["INT8"]), colors),
     ):
         figure.canvas.draw()
         for ax in panels(figure):
@@ -398,38 +408,40 @@ def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
 
 
 def test_a_chart_on_the_page_is_an_image_with_its_words_as_plain_text():
-    shown = figures.frame_picture(figures.Picture(b"drawn", '<b> "x"'))
+    shown = figures.page.frame_picture(figures.style.Picture(b"drawn", '<b> "x"'))
     assert 'src="data:image/png;base64,ZHJhd24="' in shown
     assert 'alt="&lt;b&gt; &quot;x&quot;"' in shown
 
 
 def test_the_tint_is_set_for_every_row_of_the_layer_and_stronger_for_the_variant():
-    style = figures.tint_rows([2, 5])
+    style = figures.page.tint_rows([2, 5])
     assert "--table-row-2:" in style
     assert "--table-row-5:" in style
-    strong = figures.tint_rows([2, 5], [5])
+    strong = figures.page.tint_rows([2, 5], [5])
     assert "--table-row-2: #e8590c33;" in strong
     assert "--table-row-5: #e8590c66;" in strong
-    assert "transparent" in figures.style_row("2", "layer", "conv")["backgroundColor"]
+    assert "transparent" in figures.page.style_row("2", "layer", "conv")["backgroundColor"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9])
 def test_every_variant_has_a_panel_and_none_covers_another(count):
     record = compute_histograms({f"V{i}": np.arange(i + 2.0) for i in range(count)})
-    boxes = [ax.get_position() for ax in panels(figures.draw_histograms(record))]
+    boxes = [ax.get_position() for ax in panels(figures.weights.draw_histograms(record))]
     assert len(boxes) == count
     assert not any(a.overlaps(b) for a in boxes for b in boxes if a is not b)
 
 
 def test_a_picture_is_transparent_where_nothing_is_drawn(histograms):
-    png = figures.render_histograms(histograms[1]).png
+    png = figures.weights.render_histograms(histograms[1]).png
     assert Image.open(io.BytesIO(png)).convert("RGBA").getpixel((0, 0))[3] == 0
 
 
 @pytest.mark.parametrize(("page", "brighter"), [("#ffffff", False), ("#181c1a", True)])
 def test_text_is_legible_on_the_light_and_on_the_dark_page(page, brighter):
-    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", figures.PAGE_STYLE)
-    ink = tuple(min(1, part * (float(factor) if brighter else 1)) for part in to_rgb(figures.INK))
+    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", figures.page.PAGE_STYLE)
+    ink = tuple(
+        min(1, part * (float(factor) if brighter else 1)) for part in to_rgb(figures.style.INK)
+    )
     light, dark = sorted((luminance(ink), luminance(page)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
@@ -441,21 +453,21 @@ def luminance(color: str | tuple[float, ...]) -> float:
 
 
 def test_a_long_name_is_cut_in_the_middle_and_keeps_both_ends():
-    assert figures.shorten("stage1/block2/conv3/Conv", 11) == "stage…/Conv"
-    assert figures.shorten("stem") == "stem"
-    assert all(len(figures.shorten("x" * 300, n)) == n for n in range(3, 40))
+    assert figures.style.shorten("stage1/block2/conv3/Conv", 11) == "stage…/Conv"
+    assert figures.style.shorten("stem") == "stem"
+    assert all(len(figures.style.shorten("x" * 300, n)) == n for n in range(3, 40))
 
 
 def test_labels_that_would_be_alike_lose_the_beginning_that_all_share():
     names = [f"/encoder/layer.{i}/attention/output/MatMul" for i in range(10, 16)]
-    labels = figures.shorten_together(names)
+    labels = figures.style.shorten_together(names)
     assert labels[0].startswith("…10/")
     assert len(set(labels)) == 6
-    assert figures.shorten_together(["stem", "head"]) == ["stem", "head"]
+    assert figures.style.shorten_together(["stem", "head"]) == ["stem", "head"]
 
 
 def test_a_character_without_a_glyph_becomes_a_box_and_lines_become_one():
-    assert figures.shorten("a\n b层\x00") == "a b□□"
+    assert figures.style.shorten("a\n b层\x00") == "a b□□"
 
 
 @pytest.mark.parametrize(
@@ -463,16 +475,16 @@ def test_a_character_without_a_glyph_becomes_a_box_and_lines_become_one():
     [(0, "0"), (-1.23456, "−1.23"), (0.00012345, "0.000123"), (12345.6, "12,346"), (1e9, "1e+09")],
 )
 def test_numbers_keep_three_digits(number, text):
-    assert figures.format_number(number) == text
+    assert figures.style.format_number(number) == text
 
 
 def test_viewers_who_draw_at_once_get_their_own_pictures():
     rows = {i: rows_of(i) for i in range(1, 7)}
-    alone = {i: figures.render_heatmap(rows[i], ["FP32"]).png for i in rows}
+    alone = {i: figures.heatmap.render_heatmap(rows[i], ["FP32"]).png for i in rows}
     together: dict[int, bytes] = {}
 
     def draw(i: int) -> None:
-        together[i] = figures.render_heatmap(rows[i], ["FP32"]).png
+        together[i] = figures.heatmap.render_heatmap(rows[i], ["FP32"]).png
 
     threads = [threading.Thread(target=draw, args=(i,)) for i in rows]
     for thread in threads:

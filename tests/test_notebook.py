@@ -117,7 +117,7 @@ def test_a_sentence_of_a_callout_is_plain_text():
 
 
 def test_a_list_of_problems_is_shown_only_if_there_are_any():
-    table = notebook.tables.create_unpaired_table("FP32", {})
+    table = notebook.tables.pairing.create_unpaired_table("FP32", {})
     assert notebook.show_problems("0 layers", table) is None
 
 

@@ -88,7 +88,7 @@ def pairings(variants):
 
 @pytest.fixture(scope="module")
 def parameters(variants, pairings):
-    table = tables.create_parameter_table(variants, layer_names(variants, "conv", pairings))
+    table = tables.layers.create_parameter_table(variants, layer_names(variants, "conv", pairings))
     return table.set_index("Parameter")
 
 
@@ -122,7 +122,7 @@ def test_every_parameter_is_explained_and_none_is_empty_everywhere(parameters):
 
 
 def test_every_layer_is_an_option_in_graph_order_and_the_quantized_are_marked(variants, pairings):
-    options = tables.create_layer_options(variants, pairings)
+    options = tables.layers.create_layer_options(variants, pairings)
     assert list(options) == ["◆ conv · Conv", "– relu · Relu", "– abs · Abs"]
     assert list(options.values()) == ["conv", "relu", "abs"]
 
@@ -131,22 +131,22 @@ def test_a_layer_that_only_a_variant_has_is_an_option_too(variants):
     alone = {"INT8": Pairing((), ("conv",), ("conv", "relu"))}
     others = {"FP32": variants["FP32"], "INT8": variants["INT8"]}
     rows = ["conv", "relu", "abs", "conv (only in INT8)", "relu (only in INT8)"]
-    assert list(tables.create_layer_options(others, alone).values()) == rows
+    assert list(tables.layers.create_layer_options(others, alone).values()) == rows
 
 
 def test_a_layer_without_quantization_parameters_is_told_in_a_sentence(variants, pairings):
-    (sentence,) = tables.explain_layer(variants, layer_names(variants, "relu", pairings))
+    (sentence,) = tables.layers.explain_layer(variants, layer_names(variants, "relu", pairings))
     assert sentence.startswith("This layer has no quantization parameters in FP32 and INT8")
-    assert tables.explain_layer(variants, layer_names(variants, "conv", pairings)) == []
+    assert tables.layers.explain_layer(variants, layer_names(variants, "conv", pairings)) == []
 
 
 def test_a_layer_that_a_variant_lacks_is_told_in_a_sentence(variants):
-    sentences = tables.explain_layer(variants, {"INT8": "conv"})
+    sentences = tables.layers.explain_layer(variants, {"INT8": "conv"})
     assert sentences == ["This layer was not found in FP32."]
 
 
 def test_a_layer_that_a_quantizer_merged_is_explained(variants):
-    sentences = tables.explain_layer(variants, {"FP32": "relu"})
+    sentences = tables.layers.explain_layer(variants, {"FP32": "relu"})
     assert "merge" in sentences[0]
 
 
@@ -167,15 +167,15 @@ def finding(severity: str, layer: str = "conv", variant: str = "INT8", rule: str
     return Finding(rule, severity, variant, layer, "It has 3.", "Do `this`.")
 
 
-def stub(layer: str, severity: str = "", **metrics: float) -> tables.RankedLayer:
+def stub(layer: str, severity: str = "", **metrics: float) -> tables.ranking.RankedLayer:
     numbers = {metric.name: np.nan for metric in METRICS} | metrics
     found = (finding(severity, layer),) if severity else ()
-    return tables.RankedLayer(layer, "INT8", SimpleNamespace(metrics=numbers), found)
+    return tables.ranking.RankedLayer(layer, "INT8", SimpleNamespace(metrics=numbers), found)
 
 
 def ranking_of(scan, variants, findings=()):
-    ranked = tables.rank_layers(list(variants), scan, findings)
-    return tables.create_ranking(ranked, scan.pairings)
+    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
+    return tables.ranking.create_ranking(ranked, scan.pairings)
 
 
 def test_the_ranking_has_a_row_for_each_quantized_layer_with_numpys_numbers(lossy):
@@ -194,10 +194,10 @@ def test_the_ranking_has_a_row_for_each_quantized_layer_with_numpys_numbers(loss
 
 def test_every_metric_has_a_column_of_its_own_with_its_definition_as_tooltip(lossy):
     table = ranking_of(lossy[1], lossy[0])
-    meanings = tables.explain_ranking(table)
+    meanings = tables.ranking.explain_ranking(table)
     assert list(meanings) == list(table.columns)
     for metric in METRICS:
-        assert meanings[tables.name_metric(metric)] == metric.definition
+        assert meanings[tables.ranking.name_metric(metric)] == metric.definition
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_the_worst_finding_gives_the_severity_and_all_are_named(lossy):
     findings = [finding("note", rule="u8s8-saturation"), finding("warning")]
     (row,) = ranking_of(lossy[1], lossy[0], findings).to_dict("records")
     assert row["severity"] == "▲ warning"
-    assert row["finding"].split("; ") == [tables.TITLES[f.rule] for f in findings]
+    assert row["finding"].split("; ") == [tables.findings.TITLES[f.rule] for f in findings]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_worst_finding_gives_the_severity_and_all_are_named(lossy):
 )
 def test_the_float_original_is_judged_only_if_it_is_alone(variants, names, judged):
     models = {name: variants[name] for name in names}
-    assert tables.list_judged(names, scan_variants(models)) == judged
+    assert tables.ranking.list_judged(names, scan_variants(models)) == judged
 
 
 def test_two_quantized_builds_without_a_float_one_are_both_judged(variants):
@@ -263,13 +263,13 @@ RANKED = [stub("a", "error"), stub("b", "warning"), stub("c", "note"), stub("d")
     ("level", "layers"), [("error", "a"), ("warning", "ab"), ("note", "abc"), ("", "abcd")]
 )
 def test_the_filter_keeps_what_is_at_least_so_bad(level, layers):
-    assert "".join(one.layer for one in tables.select_ranked(RANKED, level)) == layers
+    assert "".join(one.layer for one in tables.ranking.select_ranked(RANKED, level)) == layers
 
 
 def test_the_filter_offers_what_occurs_and_counts_its_rows():
     options = ["all 4 rows", "✕ error · 1", "▲ warning or worse · 2", "● note or worse · 3"]
-    assert list(tables.create_severity_options(RANKED)) == options
-    assert list(tables.create_severity_options(RANKED[3:])) == ["all 1 rows"]
+    assert list(tables.ranking.create_severity_options(RANKED)) == options
+    assert list(tables.ranking.create_severity_options(RANKED[3:])) == ["all 1 rows"]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_the_filter_offers_what_occurs_and_counts_its_rows():
     ],
 )
 def test_a_number_of_the_ranking_is_written_for_reading(lossy, column, number, text):
-    formats = tables.format_ranking(ranking_of(lossy[1], lossy[0]))
+    formats = tables.ranking.format_ranking(ranking_of(lossy[1], lossy[0]))
     assert formats[column](number) == text
 
 
@@ -298,30 +298,30 @@ def test_a_number_of_the_ranking_is_written_for_reading(lossy, column, number, t
 def test_the_network_is_judged_in_one_sentence(lossy):
     variants, scan = lossy
     findings = [finding("error", ""), finding("error"), finding("warning", rule="bad-scale")]
-    ranked = tables.rank_layers(list(variants), scan, findings)
-    sentence = tables.summarize_findings(findings, ranked)
+    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
+    sentence = tables.ranking.summarize_findings(findings, ranked)
     assert sentence.startswith("2 errors, 1 warning: the worst is")
     assert sentence.endswith("(INT8, conv).")
 
 
 def test_a_healthy_network_says_so_plainly_and_on_what_grounds(lossy, variants):
-    ranked = tables.rank_layers(list(lossy[0]), lossy[1], [])
-    sentence = tables.summarize_findings([], ranked)
+    ranked = tables.ranking.rank_layers(list(lossy[0]), lossy[1], [])
+    sentence = tables.ranking.summarize_findings([], ranked)
     assert sentence.startswith("No findings")
     assert "1 of 1 quantized weights were compared" in sentence
     alone = {"INT8": variants["INT8"]}
-    ranked = tables.rank_layers(list(alone), scan_variants(alone), [])
-    assert "no float original to compare with" in tables.summarize_findings([], ranked)
+    ranked = tables.ranking.rank_layers(list(alone), scan_variants(alone), [])
+    assert "no float original to compare with" in tables.ranking.summarize_findings([], ranked)
     alone = {"FP32": variants["FP32"]}
-    ranked = tables.rank_layers(list(alone), scan_variants(alone), [])
-    assert "nothing to judge" in tables.summarize_findings([], ranked)
+    ranked = tables.ranking.rank_layers(list(alone), scan_variants(alone), [])
+    assert "nothing to judge" in tables.ranking.summarize_findings([], ranked)
 
 
 def test_a_callout_is_plain_text_but_for_its_code():
-    lines = tables.explain_finding(
+    lines = tables.findings.explain_finding(
         Finding("clipping", "error", "<b>", "conv", "a & `x<y>`", "Do `this`.")
     )
-    html = tables.to_callout(lines)
+    html = tables.text.to_callout(lines)
     assert "✕ error in &lt;b&gt;: " in html
     assert "<div>a &amp; <code>x&lt;y&gt;</code></div>" in html
     assert "What helps: Do <code>this</code>." in html
@@ -329,7 +329,10 @@ def test_a_callout_is_plain_text_but_for_its_code():
 
 def test_layers_with_errors_and_warnings_are_ticked_to_be_left_out(lossy):
     findings = [finding("note"), finding("warning", "relu"), finding("error", "")]
-    assert tables.list_layers_to_exclude(lossy[1], findings) == (["conv", "relu"], ["relu"])
+    assert tables.findings.list_layers_to_exclude(lossy[1], findings) == (
+        ["conv", "relu"],
+        ["relu"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -337,21 +340,21 @@ def test_layers_with_errors_and_warnings_are_ticked_to_be_left_out(lossy):
     [("dscnn", "dscnn"), ("../a b/ü.onnx", "a-b-.onnx"), ("..", "model"), ("<>", "model")],
 )
 def test_the_name_of_a_file_to_download_is_safe(name, file):
-    assert tables.name_file(name) == file
+    assert tables.text.name_file(name) == file
 
 
 def test_the_metric_that_colours_a_graph_is_the_first_that_is_known(lossy):
-    ranked = tables.rank_layers(list(lossy[0]), lossy[1], [])
-    assert tables.choose_metric(ranked) == "worst channel, dB"
-    assert tables.choose_metric([stub("a", dead_channels=1.0)]) == "dead channels"
-    assert tables.choose_metric([]) == "worst channel, dB"
+    ranked = tables.ranking.rank_layers(list(lossy[0]), lossy[1], [])
+    assert tables.ranking.choose_metric(ranked) == "worst channel, dB"
+    assert tables.ranking.choose_metric([stub("a", dead_channels=1.0)]) == "dead channels"
+    assert tables.ranking.choose_metric([]) == "worst channel, dB"
 
 
 # The errors in steps
 
 
 def test_errors_are_counted_in_steps_of_the_scale(lossy):
-    errors, problems = tables.compute_layer_errors(lossy[1], "conv")
+    errors, problems = tables.weight_numbers.compute_layer_errors(lossy[1], "conv")
     one = errors["INT8"]
     assert (list(errors), problems, one.count) == (["INT8"], [], ERRORS.size)
     assert one.largest == pytest.approx(2.75, rel=1e-3)
@@ -362,15 +365,15 @@ def test_errors_are_counted_in_steps_of_the_scale(lossy):
 
 
 def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_rounding():
-    one = tables.summarize_errors(np.array([-0.5, 0.25, 0.50001]))
+    one = tables.weight_numbers.summarize_errors(np.array([-0.5, 0.25, 0.50001]))
     assert 0.5 in one.edges
     assert one.beyond_half_share == 0
 
 
 def test_a_weight_without_a_float_original_has_no_errors(variants):
     alone = {"INT8": variants["INT8"]}
-    assert tables.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
-    assert tables.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
+    assert tables.weight_numbers.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
+    assert tables.weight_numbers.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
 
 
 # The pairing
@@ -394,11 +397,13 @@ GUESSED = LayerPair("conv", "conv_q", "order: a guess", 0.1)
     ],
 )
 def test_the_evidence_of_a_pair_is_marked(pair, text):
-    assert tables.mark_evidence(pair) == text
+    assert tables.pairing.mark_evidence(pair) == text
 
 
 def test_the_pairing_of_a_layer_names_its_partner_and_the_likeness():
-    table = tables.create_pairing_table({"INT8": pairing_of(AGREED), "X": pairing_of()}, "conv")
+    table = tables.pairing.create_pairing_table(
+        {"INT8": pairing_of(AGREED), "X": pairing_of()}, "conv"
+    )
     assert table.values.tolist() == [
         ["INT8", "conv_q", "✓ name and values", "0.988", "–"],
         ["X", "–", "✗ not paired", "–", "–"],
@@ -406,7 +411,7 @@ def test_the_pairing_of_a_layer_names_its_partner_and_the_likeness():
 
 
 def test_unpaired_layers_are_listed_on_both_sides():
-    table = tables.create_unpaired_table("FP32", {"INT8": pairing_of()})
+    table = tables.pairing.create_unpaired_table("FP32", {"INT8": pairing_of()})
     assert table.values.tolist() == [
         ["FP32", "left", "INT8"],
         ["INT8", "over", "FP32"],
@@ -417,14 +422,14 @@ def test_unpaired_layers_are_listed_on_both_sides():
 def test_what_was_not_understood_is_listed_with_operator_and_reason():
     model = create_model(True)
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(SCALE[:3], "s"))
-    table = tables.create_not_understood_table({"INT8": load_model(model)})
+    table = tables.pairing.create_not_understood_table({"INT8": load_model(model)})
     variant, layer, operator, reason = table.iloc[0]
     assert (variant, layer, operator) == ("INT8", "conv", "Conv")
     assert "(3,)" in reason
 
 
 def test_a_model_that_is_understood_lists_nothing(variants):
-    assert len(tables.create_not_understood_table(variants)) == 0
+    assert len(tables.pairing.create_not_understood_table(variants)) == 0
 
 
 SUMMARY = VariantSummary(
@@ -452,14 +457,14 @@ INT8 = dataclasses.replace(
 
 
 def test_a_variant_is_described_by_its_types_its_size_and_what_stayed_float():
-    assert tables.describe_variant(SUMMARY, SUMMARY) == "float32 × 5"
+    assert tables.overview.describe_variant(SUMMARY, SUMMARY) == "float32 × 5"
     expected = "int8 × 3, float32 × 2 · 3.0× smaller · 2 left float"
-    assert tables.describe_variant(INT8, SUMMARY) == expected
-    assert "3.0× larger" in tables.describe_variant(SUMMARY, INT8)
+    assert tables.overview.describe_variant(INT8, SUMMARY) == expected
+    assert "3.0× larger" in tables.overview.describe_variant(SUMMARY, INT8)
 
 
 def test_the_variant_table_has_a_row_for_each_file():
-    table = tables.create_variant_table([SUMMARY, INT8]).set_index("Variant")
+    table = tables.overview.create_variant_table([SUMMARY, INT8]).set_index("Variant")
     assert table.loc["INT8", ["Size", "quantized", "left float"]].tolist() == ["100 kB", 3, 2]
     assert table.loc["FP32", "Weights"] == "12,345"
 
@@ -469,14 +474,14 @@ def test_the_variant_table_has_a_row_for_each_file():
     [([INT8], "no float original"), ([SUMMARY], "no quantized variant"), ([SUMMARY, INT8], None)],
 )
 def test_a_folder_that_lacks_a_side_says_which(summaries, words):
-    sentences = tables.explain_variants(summaries)
+    sentences = tables.overview.explain_variants(summaries)
     assert [words in sentence for sentence in sentences] == ([True] if words else [])
 
 
 def test_a_link_to_a_missing_layer_is_told_in_a_sentence():
-    assert "the layer 'stem'" in tables.explain_link("layer", "stem", ["conv"])[0]
-    assert tables.explain_link("layer", "conv", ["conv"]) == []
-    assert tables.explain_link("layer", None, ["conv"]) == []
+    assert "the layer 'stem'" in tables.text.explain_link("layer", "stem", ["conv"])[0]
+    assert tables.text.explain_link("layer", "conv", ["conv"]) == []
+    assert tables.text.explain_link("layer", None, ["conv"]) == []
 
 
 @pytest.mark.parametrize(
@@ -484,13 +489,16 @@ def test_a_link_to_a_missing_layer_is_told_in_a_sentence():
     [("int8", "INT8"), ("INT8", "INT8"), ("int4", "int4"), ("fp32 (A)", "FP32 (a)"), (None, None)],
 )
 def test_a_link_names_a_variant_in_any_case(asked, found):
-    assert tables.match_name(asked, ["FP32 (a)", "INT8", "uint8"]) == found
+    assert tables.text.match_name(asked, ["FP32 (a)", "INT8", "uint8"]) == found
 
 
 @pytest.mark.parametrize("count", [0, 1, 500, 501, 1200])
 def test_the_pages_of_the_heatmap_hold_every_row_once_and_none_more_than_fits(count):
     rows = [LayerRanges(str(i), "Conv", {}) for i in range(count)]
-    pages = [tables.select_page(rows, start) for start in tables.list_pages(rows).values()]
+    pages = [
+        tables.ranking.select_page(rows, start)
+        for start in tables.ranking.list_pages(rows).values()
+    ]
     assert [row for page in pages for row in page] == rows
     assert max(map(len, pages)) <= 500
     assert len(pages) == max(1, -(-count // 500))
@@ -506,20 +514,20 @@ def test_the_ranking_of_many_layers_asks_for_each_finding_once():
 
     found = [Counted(**vars(finding("note", str(i)))) for i in range(50)]
     Counted.asked = 0
-    ranked = tables.rank_layers(["INT8"], Scan({}, {}, {}), found)
+    ranked = tables.ranking.rank_layers(["INT8"], Scan({}, {}, {}), found)
     assert {one.layer for one in ranked} == {str(i) for i in range(50)}
     assert Counted.asked < 10 * len(found)
 
 
 def test_histograms_hold_every_weight_of_every_variant(variants):
-    histograms, problems = tables.count_weights(scan_variants(variants), "conv")
+    histograms, problems = tables.weight_numbers.count_weights(scan_variants(variants), "conv")
     assert problems == []
     for name, model in variants.items():
         assert histograms.counts[name].sum() == find_layer(model, "conv").weight.values.size
 
 
 def test_a_layer_without_weights_has_no_histograms(variants):
-    assert tables.count_weights(scan_variants(variants), "relu") == (None, [])
+    assert tables.weight_numbers.count_weights(scan_variants(variants), "relu") == (None, [])
 
 
 def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tmp_path):
@@ -531,11 +539,11 @@ def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tm
     onnx.save(model, tmp_path / "int8.onnx")
     models = {"FP32": variants["FP32"], "INT8": load_model(tmp_path / "int8.onnx")}
     weights = {name: find_layer(model, "conv").weight for name, model in models.items()}
-    values, problems = tables.read_values(weights)
+    values, problems = tables.weight_numbers.read_values(weights)
     assert list(values) == ["FP32"]
     assert len(problems) == 1
     assert "gone.bin" in problems[0]
-    histograms, problems = tables.count_weights(scan_variants(models), "conv")
+    histograms, problems = tables.weight_numbers.count_weights(scan_variants(models), "conv")
     assert list(histograms.counts) == ["FP32"]
     assert [problem.split(" cannot")[0] for problem in problems] == ["The weight of INT8"]
 
@@ -547,7 +555,7 @@ def test_a_scale_that_cannot_be_read_is_told_in_its_cell(tmp_path):
     scale.data_location = TensorProto.EXTERNAL
     scale.external_data.add(key="location", value="gone.bin")
     onnx.save(model, tmp_path / "int8.onnx")
-    table = tables.create_parameter_table(
+    table = tables.layers.create_parameter_table(
         {"INT8": load_model(tmp_path / "int8.onnx")}, {"INT8": "conv"}
     )
     assert "gone.bin" in table.set_index("Parameter").loc["Scale", "INT8"]
@@ -558,16 +566,16 @@ def test_a_scale_that_cannot_be_read_is_told_in_its_cell(tmp_path):
     [(0, "0 B"), (999, "999 B"), (82966, "83 kB"), (3_593_903, "3.59 MB"), (2e9, "2 GB")],
 )
 def test_sizes_are_said_as_people_say_them(count, text):
-    assert tables.format_bytes(count) == text
+    assert tables.text.format_bytes(count) == text
 
 
 def test_equal_zero_points_are_one_number():
-    assert tables.format_zero_point(np.zeros(32, np.int8)) == "0 in all 32"
-    assert tables.format_zero_point(np.array(128, np.uint8)) == "128"
+    assert tables.layers.format_zero_point(np.zeros(32, np.int8)) == "0 in all 32"
+    assert tables.layers.format_zero_point(np.array(128, np.uint8)) == "128"
 
 
 def test_a_table_on_the_page_is_plain_text_with_row_headings():
-    table = tables.create_unpaired_table("<b>", {"&": Pairing((), ('"x"',), ())})
-    html = tables.to_html(table)
+    table = tables.pairing.create_unpaired_table("<b>", {"&": Pairing((), ('"x"',), ())})
+    html = tables.text.to_html(table)
     assert '<th scope="row">&lt;b&gt;</th><td>&quot;x&quot;</td><td>&amp;</td>' in html
     assert "<b>" not in html

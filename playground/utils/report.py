@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from . import figures, tables
 from .exports import escape_unprintable, shorten_name
-from .figures import Picture
+from .figures.style import Picture
 from .parameter_inspector import (
     METRICS,
     LayerRanges,
@@ -114,7 +114,7 @@ def list_pages(
         operator = next(operators[place] for place in names.items())
         about = tuple(finding for finding in findings if finding.layer == row)
         pages.append(LayerPage(row, operator, names, scan.rows.get(row, {}), about))
-    ranked = [one.layer for one in tables.rank_layers(list(variants), scan, findings)]
+    ranked = [one.layer for one in tables.ranking.rank_layers(list(variants), scan, findings)]
     position = {row: i for i, row in reversed(list(enumerate(ranked)))}
     return sorted(pages, key=lambda page: position.get(page.row, len(ranked)))
 
@@ -151,8 +151,8 @@ def _contents(pages: Sequence[LayerPage]) -> str:
 
 def _overview(folder: VariantFolder, scan: Scan) -> str:
     summaries = [summarize_variant(name, model) for name, model in folder.variants.items()]
-    parts = [_frame(tables.create_variant_table(summaries))]
-    parts += [_say(sentence) for sentence in tables.explain_variants(summaries)]
+    parts = [_frame(tables.overview.create_variant_table(summaries))]
+    parts += [_say(sentence) for sentence in tables.overview.explain_variants(summaries)]
     parts += [_say(reason, "warning") for reason in folder.unreadable.values()]
     ranges = [row for row in scan.ranges if row.ranges]
     if ranges:
@@ -164,7 +164,9 @@ def _overview(folder: VariantFolder, scan: Scan) -> str:
             + (" Axis and colours are logarithmic: one layer dwarfs the rest." if log else "")
             + "</p>"
         )
-        parts.append(_picture(figures.render_heatmap(ranges, list(folder.variants), log=log)))
+        parts.append(
+            _picture(figures.heatmap.render_heatmap(ranges, list(folder.variants), log=log))
+        )
     return "".join(parts)
 
 
@@ -249,11 +251,11 @@ def _layer(
 ) -> str:
     """The anchor is inside: a browser opens the details that a link leads into."""
     worst = f"worst channel {page.worst_db:.1f} dB" if math.isfinite(page.worst_db) else ""
-    parameters = tables.create_parameter_table(variants, page.names)
+    parameters = tables.layers.create_parameter_table(variants, page.names)
     charts = [*LAYER_CHARTS, *(DETAILED_CHARTS if i < DETAILED_LAYERS else ())]
     body = [
         *(_finding(finding) for finding in page.findings),
-        *(_say(sentence) for sentence in tables.explain_layer(variants, page.names)),
+        *(_say(sentence) for sentence in tables.layers.explain_layer(variants, page.names)),
         *(_chart(chart, page, variants, scan) for chart in charts),
         _frame(parameters.drop(columns="In words", errors="ignore")),
         _metrics(page),
@@ -287,10 +289,10 @@ def _rest(variants: Mapping[str, Model], scan: Scan, pages: Sequence[LayerPage])
             _fold("layers without weights", len(rows), _table(["Layer", "Operator"], rows))
         )
     for title, frame in (
-        ("layers without a partner", tables.create_unpaired_table(first, scan.pairings)),
+        ("layers without a partner", tables.pairing.create_unpaired_table(first, scan.pairings)),
         (
             "parameters not read or not understood",
-            tables.create_not_understood_table(variants, scan),
+            tables.pairing.create_not_understood_table(variants, scan),
         ),
     ):
         if len(frame):
@@ -300,7 +302,7 @@ def _rest(variants: Mapping[str, Model], scan: Scan, pages: Sequence[LayerPage])
 
 def _words() -> str:
     metrics = [[_label(metric), _text(metric.definition)] for metric in METRICS]
-    parameters = [[_text(name), _text(meaning)] for name, meaning in tables.MEANINGS.items()]
+    parameters = [[_text(name), _text(meaning)] for name, meaning in tables.layers.MEANINGS.items()]
     return (
         "<p>A quantized layer stores <b>codes</b> and computes with their <b>values</b>: value ="
         " (code − zero-point) × scale. <b>SQNR</b> compares the float weight x with its values v in"
@@ -314,12 +316,12 @@ def _words() -> str:
 
 
 def _draw_histograms(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    histograms, problems = tables.count_weights(scan, page.row)
+    histograms, problems = tables.weight_numbers.count_weights(scan, page.row)
     if histograms is None or not any(counts.any() for counts in histograms.counts.values()):
         return Picture(b"", "", tuple(problems)) if problems else None
     # Where one bin holds most weights, the others are too low to see on a linear axis.
     log = any(2 * counts.max() > counts.sum() for counts in histograms.counts.values())
-    picture = figures.render_histograms(histograms, log=log, about=page.row)
+    picture = figures.weights.render_histograms(histograms, log=log, about=page.row)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 
@@ -329,22 +331,22 @@ def _quantized(page: LayerPage) -> dict[str, Measured]:
 
 def _draw_channels(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
     measured = _quantized(page)
-    colors = figures.color_variants(list(variants))
-    return figures.render_channels(measured, colors, about=page.row) if measured else None
+    colors = figures.style.color_variants(list(variants))
+    return figures.channels.render_channels(measured, colors, about=page.row) if measured else None
 
 
 def _draw_codes(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    codes = figures.count_codes(_quantized(page))
-    colors = figures.color_variants(list(variants))
-    return figures.render_codes(codes, colors, about=page.row) if codes else None
+    codes = figures.code_counts.count_codes(_quantized(page))
+    colors = figures.style.color_variants(list(variants))
+    return figures.codes.render_codes(codes, colors, about=page.row) if codes else None
 
 
 def _draw_errors(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    errors, problems = tables.compute_layer_errors(scan, page.row)
+    errors, problems = tables.weight_numbers.compute_layer_errors(scan, page.row)
     if not errors:
         return Picture(b"", "", tuple(problems)) if problems else None
-    colors = figures.color_variants(list(variants))
-    picture = figures.render_errors(errors, colors, about=page.row)
+    colors = figures.style.color_variants(list(variants))
+    picture = figures.weights.render_errors(errors, colors, about=page.row)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 
@@ -419,7 +421,9 @@ def _bar(db: float) -> str:
 def _number(value: float) -> str:
     if math.isnan(value):
         return "–"
-    return figures.format_number(value) if math.isfinite(value) else ("∞" if value > 0 else "−∞")
+    return (
+        figures.style.format_number(value) if math.isfinite(value) else ("∞" if value > 0 else "−∞")
+    )
 
 
 def _metric(page: LayerPage, variant: str, metric: str) -> float:

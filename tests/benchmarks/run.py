@@ -201,12 +201,12 @@ def measure_layer(folder: Path) -> Reading:
 
     def compute() -> None:
         names = layer_names(variants, layer, scan.pairings)
-        tables.create_parameter_table(variants, names)
-        tables.count_weights(scan, layer)
+        tables.layers.create_parameter_table(variants, names)
+        tables.weight_numbers.count_weights(scan, layer)
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
-        figures.describe_channels(measured)
-        figures.count_codes(measured)
-        tables.compute_layer_errors(scan, layer)
+        figures.channels.describe_channels(measured)
+        figures.code_counts.count_codes(measured)
+        tables.weight_numbers.compute_layer_errors(scan, layer)
 
     def count() -> None:
         np.histogram(weight, 64)
@@ -236,7 +236,7 @@ def measure_picture(folder: Path) -> Reading:
                 ax.barh(row.layer, high - low, left=low)
         figure.savefig(io.BytesIO(), format="png")
 
-    ours = measure(lambda: figures.render_heatmap(rows, list(variants)), 5)
+    ours = measure(lambda: figures.heatmap.render_heatmap(rows, list(variants)), 5)
     return Reading(ours.seconds, ours.peak, measure(draw_bars, 1).seconds)
 
 

@@ -131,19 +131,21 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     opened = open_folder(folder)
     scan = scan_folder(opened)
     variants = opened.variants
-    colors = figures.color_variants(list(variants))
+    colors = figures.style.color_variants(list(variants))
 
-    def render(layer: str) -> Iterator[figures.Picture]:
+    def render(layer: str) -> Iterator[figures.style.Picture]:
         weights = extract_weight_tensors(variants, layer, scan.pairings)
-        histograms = compute_histograms(tables.read_values(weights)[0])
-        yield figures.render_histograms(histograms, about=layer)
+        histograms = compute_histograms(tables.weight_numbers.read_values(weights)[0])
+        yield figures.weights.render_histograms(histograms, about=layer)
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
         if measured:
-            yield figures.render_channels(measured, colors, about=layer)
-            yield figures.render_codes(figures.count_codes(measured), colors, about=layer)
-        errors, _ = tables.compute_layer_errors(scan, layer)
+            yield figures.channels.render_channels(measured, colors, about=layer)
+            yield figures.codes.render_codes(
+                figures.code_counts.count_codes(measured), colors, about=layer
+            )
+        errors, _ = tables.weight_numbers.compute_layer_errors(scan, layer)
         if errors:
-            yield figures.render_errors(errors, colors, about=layer)
+            yield figures.weights.render_errors(errors, colors, about=layer)
 
     layers, seconds = [], []
     for name in list(scan.rows)[:count]:

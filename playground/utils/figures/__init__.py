@@ -1,0 +1,9 @@
+"""Records and numbers -> pictures, a module for each part of the page.
+
+`plot_` draws on an Axes, `render_` makes what a page can show. Never pyplot and never rcParams: one
+process serves several viewers, and both belong to the process.
+"""
+
+from . import channels, code_counts, codes, heatmap, page, style, weights
+
+__all__ = ["channels", "code_counts", "codes", "heatmap", "page", "style", "weights"]

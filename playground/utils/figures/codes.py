@@ -1,0 +1,87 @@
+"""Section 3: the codes of one layer, and how many weights lie at the rails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .code_counts import CodeCounts
+from .style import (
+    ALERT,
+    Picture,
+    add_panels,
+    format_axis,
+    label_axes,
+    new_figure,
+    set_count_axis,
+    spell_about,
+    spell_integer,
+    style_axes,
+    to_png,
+    write_note,
+)
+
+MOST_CODES = 256  # more are drawn several to a step
+
+
+def render_codes(
+    codes: Mapping[str, CodeCounts],
+    colors: Mapping[str, str],
+    *,
+    log: bool = False,
+    about: str = "",
+) -> Picture:
+    """Return `draw_codes` as a picture; ``about`` is the layer's name."""
+    return Picture(to_png(draw_codes(codes, colors, log=log)), describe_codes(codes, about))
+
+
+def draw_codes(
+    codes: Mapping[str, CodeCounts], colors: Mapping[str, str], *, log: bool = False
+) -> Figure:
+    """Draw, for each variant, how often each integer occurs, the rails in their own colour."""
+    figure, panels = add_panels(list(codes), heights=(1.7,))
+    for (name, one), (ax,) in zip(codes.items(), panels, strict=True):
+        plot_codes(one, color=colors[name], log=log, ax=ax)
+        style_axes(ax, name)
+        label_axes(ax, "code", "weights with it", every=True)
+        size = one.counts.size
+        text = f"{one.used:,} of {size:,} codes occur, {one.rails_share:.2%} at the rails"
+        write_note(ax, text if len(codes) < 3 else f"{one.rails_share:.2%} at the rails")
+    return figure
+
+
+def plot_codes(codes: CodeCounts, *, color: str, log: bool = False, ax: Axes | None = None) -> Axes:
+    """Draw one step for each code, the two rails wider and in the colour of an alarm."""
+    ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    together = max(1, codes.counts.size // MOST_CODES)
+    counts = codes.counts.reshape(-1, together).sum(axis=1)
+    edges = codes.first + together * np.arange(counts.size + 1) - 0.5
+    base = 0.5 if log else 0
+    ax.stairs(counts, edges, fill=True, color=color, baseline=base)
+    width = max(together, codes.counts.size / 170)
+    for rail, count in zip(codes.rails, codes.at_rails, strict=True):
+        if count:
+            ax.bar(rail, count - base, width, bottom=base, color=ALERT, zorder=2)
+    room = 0.02 * codes.counts.size
+    ax.set_xlim(codes.first - room, codes.first + codes.counts.size - 1 + room)
+    set_count_axis(ax, int(counts.max(initial=0)), log=log)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    format_axis(ax.xaxis)
+    return ax
+
+
+def describe_codes(codes: Mapping[str, CodeCounts], about: str = "") -> str:
+    """Return the codes in words: how many occur, and how many weights lie at the rails."""
+    parts = [f"Integer codes{spell_about(about)}."]
+    for name, one in codes.items():
+        (low, high), (lows, highs) = one.rails, one.at_rails
+        parts.append(
+            f"{name}: {one.used:,} of {one.counts.size:,} codes occur; {one.rails_share:.2%} of "
+            f"{int(one.counts.sum()):,} weights at the rails: {lows:,} at {spell_integer(low)}, "
+            f"{highs:,} at {spell_integer(high)}."
+        )
+    return " ".join(parts)

@@ -1,0 +1,80 @@
+"""The page around the pictures: what is selected is laid over the heatmap, and never drawn."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+
+from .heatmap import HeatmapLayout
+from .style import SELECTED, Picture
+
+PAGE_STYLE = """
+.playground-heatmap { position: relative; margin: 0 auto; }
+.playground-heatmap marimo-ui-element, .playground-heatmap marimo-matplotlib { display: block; }
+.playground-outline { position: absolute; left: 0; right: 7.5%; pointer-events: none;
+  top: var(--selected-row-top, 0); height: var(--selected-row-height, 0);
+  display: var(--selected-row-display, none);
+  border: 2px solid #e8590c; border-radius: 4px; }
+.dark .playground-heatmap, .dark .playground-chart img { filter: brightness(1.3); }
+.playground-chart img { width: 100%; }
+.playground-finding code { font-size: 0.8rem; }
+.playground-finding div { margin-top: 0.25rem; }
+.playground-table { overflow-x: auto; font-size: 0.875rem; }
+.playground-table table { border-collapse: collapse; width: 100%; margin: 0; }
+.playground-table th, .playground-table td { text-align: left; vertical-align: top;
+  padding: 0.3rem 0.75rem; border: 0; border-bottom: 1px solid #80808033;
+  overflow-wrap: anywhere; min-width: 6.5rem; }
+.playground-table th { font-weight: 600; overflow-wrap: normal; }
+.playground-table tbody tr:hover { background: #80808018; }
+.playground-table td:last-child { opacity: 0.75; }
+"""
+
+
+def frame_heatmap(chart: str, alt: str) -> str:
+    """Return the heatmap's element with its text alternative and, over it, the empty outline."""
+    return (
+        f'<div class="playground-heatmap" role="group" '
+        f'aria-label="{html.escape(alt, quote=True)}">{chart}'
+        '<div class="playground-outline" data-testid="selected-row"></div></div>'
+    )
+
+
+def frame_picture(picture: Picture) -> str:
+    """Return a chart's element with its text alternative, its bytes within the page.
+
+    A link to the bytes would break where the layer changes while they are on their way.
+    """
+    data = base64.b64encode(picture.png).decode("ascii")
+    alt = html.escape(picture.alt, quote=True)
+    return (
+        f'<div class="playground-chart"><img src="data:image/png;base64,{data}" alt="{alt}"></div>'
+    )
+
+
+def outline_row(row_count: int, row: int | None) -> str:
+    """Return the style that moves the outline to ``row`` of the heatmap."""
+    if row is None:
+        return "<style>:root { --selected-row-display: none; }</style>"
+    top, height = HeatmapLayout(row_count).row_box(row)
+    return (
+        f"<style>:root {{ --selected-row-display: block; --selected-row-top: {top:.3%}; "
+        f"--selected-row-height: {height:.3%}; }}</style>"
+    )
+
+
+def tint_rows(rows: Sequence[int], strong: Sequence[int] = ()) -> str:
+    """Return the style that tints ``rows`` of the ranking: it is not made again for that.
+
+    Args:
+        strong: those of ``rows`` that stand out, of the selected variant.
+    """
+    colors = " ".join(
+        f"--table-row-{row}: {SELECTED}{'66' if row in strong else '33'};" for row in rows
+    )
+    return f"<style>:root {{ {colors} }}</style>"
+
+
+def style_row(row: str, column: str, value: object) -> dict[str, str]:
+    """Return the style of a table's cell: a tint that `tint_rows` turns on from outside."""
+    return {"backgroundColor": f"var(--table-row-{int(row)}, transparent)"}

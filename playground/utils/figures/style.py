@@ -1,0 +1,199 @@
+"""What every chart shares: the picture a page can show, colours, fonts, names made short, axes."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from ..parameter_inspector import SharedCache
+
+Range = tuple[float, float]
+Place = tuple[float, float, float, float]
+
+# 4.9 to one against white. No grey has 4.5 against a white page and against marimo's dark one
+# (4.1 is the best), so a dark page shows the pictures brighter: PAGE_STYLE, where it has 5.5.
+INK = "#6f7276"
+FAINT = "#80808022"
+VARIANT_COLORS = ("#4c8fd0", "#d9822b", "#3aa17e", "#a874c9", "#c65d6b", "#8a8d3b")
+FONT: dict[str, Any] = {"family": "DejaVu Sans", "color": INK, "parse_math": False}
+GLYPHS = frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+SMALL, NORMAL, TITLE = 8.0, 9.0, 11.0
+VALUES = "weight, dequantized"
+# Of no variant; where it stands, a shape or a place says the same.
+ALERT = "#d6336c"
+SELECTED = "#e8590c"
+
+DPI = 200  # twice what the page shows, for sharp text
+PAGE_WIDTH = 10.0  # inches; the page scales it to its column
+LABEL_LENGTH = 30
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as PNG bytes, and what it shows in words. ``notes``: what it could not show."""
+
+    png: bytes
+    alt: str
+    notes: tuple[str, ...] = ()
+
+
+# Pictures that viewers share.
+pictures: SharedCache[Picture] = SharedCache(size=256)
+
+
+def shorten(name: str, length: int = LABEL_LENGTH) -> str:
+    """Return ``name`` on one line, cut in the middle where it is longer than ``length``.
+
+    A character that the font lacks becomes a box.
+    """
+    name = "".join(c if ord(c) in GLYPHS else "□" for c in " ".join(name.split()))
+    if len(name) <= length:
+        return name
+    head = (length - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - length :]}"
+
+
+def shorten_together(names: Sequence[str]) -> list[str]:
+    """Return every name shortened; where that makes two alike, without the beginning all share."""
+    short = [shorten(name) for name in names]
+    if len(set(short)) == len(set(names)):
+        return short
+    # Character by character, then back to the last separator: names are not always paths.
+    shared = re.sub(r"[^/._;]*$", "", os.path.commonprefix(list(names)))  # noqa: RUF071
+    return [shorten(f"…{name.removeprefix(shared)}") for name in names]
+
+
+def format_number(number: float) -> str:
+    """Return three significant digits, with a true minus sign."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}".replace("-", "−")
+
+
+def format_db(decibels: float) -> str:
+    """Return an SQNR in words: exact where nothing was lost, a dash where it is not known."""
+    if math.isnan(decibels):
+        return "–"
+    return "exact" if decibels == math.inf else f"{decibels:.1f} dB".replace("-", "−")
+
+
+def color_variants(variants: Sequence[str]) -> dict[str, str]:
+    """Return the colour that each variant has in every chart of a page."""
+    return {name: VARIANT_COLORS[i % len(VARIANT_COLORS)] for i, name in enumerate(variants)}
+
+
+def add_panels(
+    names: Sequence[str], heights: Sequence[float] = (2.05,)
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with a panel for each name, up to four in a line.
+
+    Args:
+        heights: inches, of the Axes that stand one above the other in each panel.
+    """
+    columns = max(1, min(len(names), 4))
+    lines = max(1, math.ceil(len(names) / columns))
+    left, gap, between, top, bottom = 0.72, 0.34, 0.12, 0.36, 0.5
+    block = top + sum(heights) + between * (len(heights) - 1) + bottom
+    width = (PAGE_WIDTH - left - 0.15 - gap * (columns - 1)) / columns
+    figure = new_figure(lines * block)
+    panels = []
+    for i in range(len(names)):
+        line, column = divmod(i, columns)
+        y, axes = (lines - line) * block - top, []
+        for height in heights:
+            y -= height
+            place = (left + column * (width + gap), y, width, height)
+            axes.append(
+                figure.add_axes(to_fraction(place, lines * block), label=f"column {column}")
+            )
+            y -= between
+        panels.append(axes)
+    return figure, panels
+
+
+def new_figure(height: float) -> Figure:
+    return Figure(figsize=(PAGE_WIDTH, height), dpi=DPI, facecolor="none")
+
+
+def to_fraction(inches: Place, height: float) -> Place:
+    x, y, width, tall = inches
+    return x / PAGE_WIDTH, y / height, width / PAGE_WIDTH, tall / height
+
+
+def to_png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=figure.get_dpi())
+    return buffer.getvalue()
+
+
+def style_axes(ax: Axes, title: str = "") -> None:
+    if title:
+        ax.set_title(shorten(title, 34), fontsize=TITLE, loc="left", y=1.0, pad=5, **FONT)
+    ax.patch.set_visible(False)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(INK)
+    ax.tick_params(colors=INK, labelsize=SMALL, length=2)
+
+
+def label_axes(ax: Axes, x: str, y: str, *, every: bool = False) -> None:
+    """Label both axes, the second one in the first column only.
+
+    Args:
+        every: each panel has counts of its own, and keeps their numbers.
+    """
+    if x:
+        ax.set_xlabel(x, fontsize=NORMAL, **FONT)
+    if ax.get_label() == "column 0":
+        ax.set_ylabel(y, fontsize=NORMAL, **FONT)
+    elif not every:
+        ax.tick_params(labelleft=False)
+
+
+def set_count_axis(ax: Axes, highest: int, *, log: bool) -> None:
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.set_ylim(0.5 if log else 0, max(highest, 1) * (2 if log else 1.06))
+    format_axis(ax.yaxis)
+
+
+def format_axis(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
+
+
+def write_note(ax: Axes, text: str) -> None:
+    """Write above the right end of an Axes, on the line of its title."""
+    ax.set_title(text, fontsize=SMALL, loc="right", y=1.0, pad=5, **FONT)
+
+
+def padded_limits(ranges: Sequence[Range], *, log: bool) -> Range:
+    """Return limits that hold zero and every range, with a little room on both sides."""
+    low = min([0.0, *(low for low, _ in ranges)])
+    high = max([0.0, *(high for _, high in ranges)])
+    if low == high:
+        return -1.0, 1.0
+    room = 0.03 * (high - low)
+    return (1.25 * low, 1.25 * high) if log and low < 0 < high else (low - room, high + room)
+
+
+def spell_about(about: str) -> str:
+    return f" of {shorten(about, 60)}" if about else ""
+
+
+def spell_count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def spell_integer(number: int) -> str:
+    return str(number).replace("-", "−")

@@ -1,0 +1,140 @@
+"""Section 3: the weights of one layer, and their errors, as histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from ..parameter_inspector import Histograms
+from .style import (
+    FONT,
+    INK,
+    SMALL,
+    VALUES,
+    VARIANT_COLORS,
+    Picture,
+    add_panels,
+    format_number,
+    label_axes,
+    new_figure,
+    set_count_axis,
+    spell_about,
+    style_axes,
+    to_png,
+    write_note,
+)
+
+if TYPE_CHECKING:
+    from ..tables.weight_numbers import ErrorSteps
+
+
+def render_histograms(histograms: Histograms, *, log: bool = False, about: str = "") -> Picture:
+    """Return `draw_histograms` as a picture; ``about`` is the layer's name."""
+    return Picture(
+        to_png(draw_histograms(histograms, log=log)), describe_histograms(histograms, about)
+    )
+
+
+def draw_histograms(histograms: Histograms, *, log: bool = False) -> Figure:
+    """Draw one panel for each variant, left to right, over the same bins and the same counts."""
+    names = list(histograms.counts)
+    figure, panels = add_panels(names)
+    highest = max((int(counts.max(initial=0)) for counts in histograms.counts.values()), default=0)
+    for i, (name, (ax,)) in enumerate(zip(names, panels, strict=True)):
+        color = VARIANT_COLORS[i % len(VARIANT_COLORS)]
+        plot_histogram(histograms.counts[name], histograms.edges, color=color, log=log, ax=ax)
+        ax.set_ylim(0.5 if log else 0, max(highest, 1) * (2 if log else 1.06))
+        style_axes(ax, name)
+        label_axes(ax, VALUES, "weights in the bin")
+        _note_outside(ax, histograms.outside.get(name, 0))
+    return figure
+
+
+def plot_histogram(
+    counts: np.ndarray, edges: np.ndarray, *, color: str, log: bool = False, ax: Axes | None = None
+) -> Axes:
+    """Draw counts over bin edges as one filled outline. ``log``: a logarithmic count axis."""
+    ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    ax.stairs(counts, edges, fill=True, color=color, baseline=0.5 if log else 0)
+    ax.set_xlim(float(edges[0]), float(edges[-1]))
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
+    return ax
+
+
+def describe_histograms(histograms: Histograms, about: str = "") -> str:
+    """Return the histograms in words: the bins, and the fullest one of each variant."""
+    edges = histograms.edges
+    parts = [
+        f"Weights{spell_about(about)} in {len(edges) - 1} equal bins "
+        f"from {format_number(edges[0])} to {format_number(edges[-1])}."
+    ]
+    for name, counts in histograms.counts.items():
+        fullest = int(counts.argmax()) if counts.size else 0
+        parts.append(
+            f"{name}: {int(counts.sum()):,} weights in {int((counts > 0).sum())} of the bins, "
+            f"most of them ({int(counts[fullest]):,}) near "
+            f"{format_number((edges[fullest] + edges[fullest + 1]) / 2)}."
+        )
+    return " ".join(parts)
+
+
+def _note_outside(ax: Axes, outside: int) -> None:
+    corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+    if outside:
+        text = f"{outside:,} not finite, not drawn"
+        ax.text(0.98, 0.95, text, fontsize=SMALL, **corner, **FONT)
+
+
+def render_errors(
+    errors: Mapping[str, ErrorSteps],
+    colors: Mapping[str, str],
+    *,
+    log: bool = False,
+    about: str = "",
+) -> Picture:
+    """Return `draw_errors` as a picture; ``about`` is the layer's name."""
+    return Picture(to_png(draw_errors(errors, colors, log=log)), describe_errors(errors, about))
+
+
+def draw_errors(
+    errors: Mapping[str, ErrorSteps], colors: Mapping[str, str], *, log: bool = False
+) -> Figure:
+    """Draw, for each variant, the error of the weights in steps of their scale.
+
+    Rounding alone stays within half a step: dashed lines mark it.
+    """
+    figure, panels = add_panels(list(errors), heights=(1.7,))
+    for (name, one), (ax,) in zip(errors.items(), panels, strict=True):
+        plot_histogram(one.counts, one.edges, color=colors[name], log=log, ax=ax)
+        set_count_axis(ax, int(one.counts.max(initial=0)), log=log)
+        for half in (-0.5, 0.5):
+            ax.axvline(half, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        style_axes(ax, name)
+        label_axes(ax, "(float weight − value) / scale", "weights in the bin", every=True)
+        beyond = f", {one.beyond_half_share:.2%} beyond ½ step" if len(errors) < 3 else ""
+        write_note(ax, f"RMSE {one.rms:.2f}{beyond}")
+    return figure
+
+
+def describe_errors(errors: Mapping[str, ErrorSteps], about: str = "") -> str:
+    """Return the errors in words: their size in steps, and how many are more than rounding."""
+    parts = [f"Error of the weights{spell_about(about)} in steps of the scale."]
+    parts += [
+        f"{name}: root-mean-square {one.rms:.3f} steps (rounding alone gives 0.289), largest "
+        f"{format_number(one.largest)}, {one.beyond_half_share:.2%} of {one.count:,} weights "
+        "beyond half a step."
+        for name, one in errors.items()
+    ]
+    return " ".join(parts)

@@ -1,0 +1,80 @@
+"""Sections 2 and 3: which layer is which, what has no partner, and what was not understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ..parameter_inspector import (
+    LayerPair,
+    Model,
+    Pairing,
+    Scan,
+    list_layers,
+)
+from .text import NOTHING
+
+
+def mark_evidence(pair: LayerPair | None) -> str:
+    """Return the evidence behind a mark: ✓ the weights agree, ? they do not say so."""
+    if pair is None:
+        return "✗ not paired"
+    return f"{'✓' if pair.is_sure else '?'} {pair.evidence}"
+
+
+def create_pairing_table(pairings: Mapping[str, Pairing], layer: str) -> pd.DataFrame:
+    """Return, for each variant, which of its layers is ``layer`` and on what evidence."""
+    pairs = {name: pairing.of_reference(layer) for name, pairing in pairings.items()}
+    return pd.DataFrame(
+        [
+            (
+                name,
+                pair.variant if pair else NOTHING,
+                mark_evidence(pair),
+                NOTHING if pair is None or pair.score is None else f"{pair.score:.3f}",
+                (pair.folding if pair else "") or NOTHING,
+            )
+            for name, pair in pairs.items()
+        ],
+        columns=["Variant", "Layer in it", "Evidence", "Likeness, 0 to 1", "Before comparing"],
+    )
+
+
+def create_unpaired_table(first: str, pairings: Mapping[str, Pairing]) -> pd.DataFrame:
+    """Return every layer without a partner, on both sides."""
+    rows = [
+        (holder, layer, missing)
+        for name, pairing in pairings.items()
+        for holder, missing, layers in (
+            (first, name, pairing.unpaired_reference),
+            (name, first, pairing.unpaired_variant),
+        )
+        for layer in layers
+    ]
+    return pd.DataFrame(rows, columns=["Only in", "Layer", "No partner in"])
+
+
+def create_not_understood_table(
+    variants: Mapping[str, Model], scan: Scan | None = None
+) -> pd.DataFrame:
+    """Return every parameter that could not be read or understood, and why.
+
+    Args:
+        scan: adds the weights whose bytes are missing, and floats on a grid without a scale.
+    """
+    rows = [
+        (name, layer.name, layer.op_type, reason)
+        for name, model in variants.items()
+        for layer in list_layers(model)
+        for reason in layer.not_understood
+    ]
+    if scan is not None:
+        rows += [(variant, row, NOTHING, why) for (row, variant), why in scan.unavailable.items()]
+        rows += [
+            (variant, row, measured.layer.op_type, measured.grid)
+            for row, by_variant in scan.rows.items()
+            for variant, measured in by_variant.items()
+            if measured.grid
+        ]
+    return pd.DataFrame(rows, columns=["Variant", "Layer", "Operator", "Reason"])

@@ -1,0 +1,237 @@
+"""Section 2: the layers of a network, worst first, and the pages of its heatmap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from ..parameter_inspector import (
+    METRICS,
+    LayerRanges,
+    Measured,
+    Metric,
+    Pairing,
+    Scan,
+)
+from ..parameter_inspector.findings import RULES, SEVERITIES, Finding
+from .findings import MARKS, TITLES, count_findings, mark_severity, name_findings, worst_severity
+from .layers import MEANINGS
+from .pairing import mark_evidence
+from .text import NOTHING
+
+RANKING_MEANINGS = {
+    "layer": "every layer that has weights, or a finding; the worst is first",
+    "variant": "the quantized file that the numbers are of",
+    "severity": "the worst of the layer's findings: ✕ error, ▲ warning, ● note",
+    "finding": "what is wrong with the layer, the worst first",
+    "operator": "what the layer computes",
+    "data type": "how one weight is stored",
+    "granularity": MEANINGS["Granularity"],
+    "paired by": "how we know that this is the same layer in both files: ✓ the weights agree, "
+    "? they do not say so",
+    "width": "highest minus lowest weight, in the unit of the weights",
+}
+WORST_FIRST = METRICS[0].name
+
+
+@dataclass(frozen=True, eq=False)
+class RankedLayer:
+    """A row of the ranking: a layer of one variant. ``measured`` is None where it has no weight."""
+
+    layer: str
+    variant: str
+    measured: Measured | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def severity(self) -> str:
+        """The worst of its findings, empty without one."""
+        return worst_severity(self.findings)
+
+    def metric(self, name: str) -> float:
+        return self.measured.metrics[name] if self.measured is not None else math.nan
+
+    @property
+    def badness(self) -> tuple[float, ...]:
+        """Sorts the worst first: by its worst channel, or by what is known without a float weight.
+
+        An error that leaves nothing to compare comes first; what was not changed comes last.
+        """
+        decibels, disparity = self.metric(WORST_FIRST), self.metric("range_disparity")
+        severity = [*SEVERITIES, ""].index(self.severity)
+        unknown = 0 if self.severity == "error" else 2
+        place = unknown if math.isnan(decibels) else (3 if decibels == math.inf else 1)
+        known = decibels if place == 1 else 0.0
+        return place, known, severity, -np.nan_to_num(disparity, nan=0.0)
+
+
+def rank_layers(
+    variants: Sequence[str], scan: Scan, findings: Sequence[Finding]
+) -> list[RankedLayer]:
+    """Return every layer of every variant that is judged, the worst first."""
+    judged = list_judged(variants, scan)
+    places = [(row, name) for row, by_name in scan.rows.items() for name in by_name]
+    places += [*scan.unavailable, *((f.layer, f.variant) for f in findings if f.layer)]
+    about: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        about.setdefault((finding.layer, finding.variant), []).append(finding)
+    ranked = [
+        RankedLayer(
+            row, variant, scan.rows.get(row, {}).get(variant), tuple(about.get((row, variant), ()))
+        )
+        for row, variant in dict.fromkeys(places)
+    ]
+    kept = [one for one in ranked if one.variant in judged or one.findings]
+    return sorted(kept, key=lambda one: one.badness)
+
+
+def list_judged(variants: Sequence[str], scan: Scan) -> list[str]:
+    """Return the variants to judge: all but a float original that others are compared with."""
+    first, *others = variants
+    is_quantized = any(
+        by_name[first].quantization is not None
+        for by_name in scan.rows.values()
+        if first in by_name
+    )
+    return [first, *others] if is_quantized or not others else others
+
+
+def select_ranked(ranked: Sequence[RankedLayer], level: str) -> list[RankedLayer]:
+    """Return the rows that have a finding of this severity or a worse one; all for no level."""
+    if not level:
+        return list(ranked)
+    limit = SEVERITIES.index(level)
+    return [r for r in ranked if r.severity and SEVERITIES.index(r.severity) <= limit]
+
+
+def create_severity_options(ranked: Sequence[RankedLayer]) -> dict[str, str]:
+    """Return label -> severity: all rows, and those at least as bad as each that occurs."""
+    options = {f"all {len(ranked)} rows": ""}
+    for level in SEVERITIES:
+        if any(one.severity == level for one in ranked):
+            count = len(select_ranked(ranked, level))
+            more = "" if level == SEVERITIES[0] else " or worse"
+            options[f"{MARKS[level]} {level}{more} · {count}"] = level
+    return options
+
+
+def create_ranking(ranked: Sequence[RankedLayer], pairings: Mapping[str, Pairing]) -> pd.DataFrame:
+    """Return the ranking as a table: one column for each metric, then what the layer is."""
+    columns: dict[str, Sequence[object]] = {
+        "layer": [one.layer for one in ranked],
+        "variant": [one.variant for one in ranked],
+        "severity": [mark_severity(one.severity) for one in ranked],
+        "finding": [name_findings(one.findings) for one in ranked],
+    }
+    numbers = {name_metric(m): [one.metric(m.name) for one in ranked] for m in METRICS}
+    numbers["width"] = [one.metric("range_high") - one.metric("range_low") for one in ranked]
+    unknown = [name for name, column in numbers.items() if np.isnan(column).all()]
+    columns |= {name: numbers[name] for name in numbers if name not in unknown}
+    known = [one.measured for one in ranked]
+    columns["operator"] = [m.layer.op_type if m else NOTHING for m in known]
+    columns["data type"] = [m.weight.data_type if m else NOTHING for m in known]
+    columns["granularity"] = [
+        m.quantization.granularity if m and m.quantization else NOTHING for m in known
+    ]
+    if pairings:
+        columns["paired by"] = [
+            mark_evidence(pairings[one.variant].of_reference(one.layer))
+            if one.variant in pairings
+            else NOTHING
+            for one in ranked
+        ]
+    # What needs a float original that is not there stands last, and is still there to be asked for.
+    return pd.DataFrame(columns | {name: numbers[name] for name in unknown})
+
+
+def size_columns(table: pd.DataFrame) -> dict[str, int]:
+    """Return the width of each column in pixels, so narrow that the first nine fit a page."""
+    longest = max(map(len, table["layer"]), default=0)
+    layer = min(max(170, 8 * longest), 260)
+    texts = {"layer": layer, "variant": 76, "severity": 96, "finding": 190}
+    return {str(name): texts.get(str(name), 32 + 7 * len(str(name))) for name in table.columns}
+
+
+def name_metric(metric: Metric) -> str:
+    """Return the heading of a metric's column: its label, with the unit where it has one."""
+    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
+
+
+def explain_ranking(table: pd.DataFrame) -> dict[str, str]:
+    """Return a sentence for each column of the ranking: what a metric is, and how it is counted."""
+    metrics = {name_metric(metric): metric.definition for metric in METRICS}
+    return {str(name): (RANKING_MEANINGS | metrics)[str(name)] for name in table.columns}
+
+
+def format_ranking(table: pd.DataFrame) -> dict[str, Callable[[object], str]]:
+    """Return how each column of numbers is written."""
+    formats: dict[str, Callable[[object], str]] = {name_metric(m): _format_of(m) for m in METRICS}
+    return {str(name): formats.get(str(name), _NUMBER) for name in table.select_dtypes("number")}
+
+
+def _format_of(metric: Metric) -> Callable[[object], str]:
+    if metric.unit == "dB":
+        return partial(format_cell, spec=".1f")
+    is_share = metric.definition.startswith(("share", "distinct"))
+    return partial(format_cell, spec=".1%") if is_share else _NUMBER
+
+
+def format_cell(number: object, spec: str) -> str:
+    """Return a number as a cell of the ranking: a dash for NaN, ``exact`` for infinity."""
+    if not isinstance(number, int | float) or math.isnan(number):
+        return NOTHING
+    return "exact" if math.isinf(number) else format(number, spec).replace("-", "−")
+
+
+_NUMBER = partial(format_cell, spec=".3g")
+
+
+def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer]) -> str:
+    """Return the state of the whole network in one sentence."""
+    if findings:
+        in_order = [finding for one in ranked for finding in one.findings] + list(findings)
+        worst = next(f for f in in_order if f.severity == worst_severity(findings))
+        where = f"{worst.variant}, {worst.layer}" if worst.layer else worst.variant
+        title = TITLES.get(worst.rule, worst.rule)
+        rest = "the worst is " if len(findings) > 1 else ""
+        return f"{count_findings(findings)}: {rest}“{title}” ({where})."
+    measured = [one.measured for one in ranked if one.measured]
+    quantized = [one for one in measured if one.quantization is not None]
+    if not quantized:
+        return "Nothing here is quantized, so there is nothing to judge."
+    compared = sum(one.sums.e_square is not None for one in quantized)
+    known = (
+        f"{compared} of {len(quantized)} quantized weights were compared with a float original"
+        if compared
+        else "there is no float original to compare with, so the errors themselves are not known"
+    )
+    return f"No findings: {len(RULES)} rules see nothing wrong; {known}."
+
+
+def choose_metric(ranked: Sequence[RankedLayer]) -> str:
+    """Return the heading of the metric that the ranking goes by: the first that is known."""
+    known = (m for m in METRICS if any(math.isfinite(one.metric(m.name)) for one in ranked))
+    return name_metric(next(known, METRICS[0]))
+
+
+ROWS_OF_A_PAGE = 500
+
+
+def list_pages(ranges: Sequence[LayerRanges]) -> dict[str, int]:
+    """Return label -> the first row of each page of the heatmap; at least one page."""
+    starts = range(0, max(1, len(ranges)), ROWS_OF_A_PAGE)
+    ends = [min(start + ROWS_OF_A_PAGE, len(ranges)) for start in starts]
+    return {
+        f"{start + 1} to {end} of {len(ranges)}": start
+        for start, end in zip(starts, ends, strict=True)
+    }
+
+
+def select_page(ranges: Sequence[LayerRanges], start: int) -> Sequence[LayerRanges]:
+    """Return the rows of the page that begins at ``start``."""
+    return ranges[start : start + ROWS_OF_A_PAGE]
