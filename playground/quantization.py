@@ -18,6 +18,7 @@ with app.setup(hide_code=True):
     from playground.utils.parameter_inspector import (
         METRICS,
         SharedCache,
+        count_codes,
         find_networks,
         identify_file,
         layer_names,
@@ -77,7 +78,7 @@ def show_findings(findings):
 def render_layer_errors(scan, layer, colors, log):
     """Return the error histograms of a layer, without a chart where none can be read."""
     with spin_if_large("Comparing the weights", scan, layer):
-        errors, problems = tables.weight_numbers.compute_layer_errors(scan, layer)
+        errors, problems = tables.weights.compute_layer_errors(scan, layer)
         if not errors:
             return figures.style.Picture(b"", "", tuple(problems))
         picture = figures.weights.render_errors(errors, colors, log=log, about=layer)
@@ -207,7 +208,7 @@ def show_clickable(table, choose_row):
 def render_weights(scan, layer, log):
     """Return the histograms of a layer's weights, without a chart where none can be read."""
     with spin_if_large("Counting the weights", scan, layer):
-        histograms, problems = tables.weight_numbers.count_weights(scan, layer)
+        histograms, problems = tables.weights.count_weights(scan, layer)
         if histograms is None:
             return figures.style.Picture(b"", "", tuple(problems))
         picture = figures.weights.render_histograms(histograms, log=log, about=layer)
@@ -619,7 +620,7 @@ def explain_codes(measured):
 
 @app.cell
 def show_codes(colors, files, layer, log_counts, measured):
-    _codes = figures.code_counts.count_codes(measured)
+    _codes = count_codes(measured)
     mo.stop(not _codes)
     _picture = figures.style.pictures.get(
         ("codes", files, layer, log_counts.value),

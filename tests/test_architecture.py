@@ -26,7 +26,7 @@ DIAGRAM = """
     passes
     sums sketches
     metrics
-    histograms
+    histograms code_counts
     errors
     decoders activations
     storage

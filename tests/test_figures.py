@@ -20,13 +20,15 @@ from PIL import Image
 
 from playground.utils import figures
 from playground.utils.parameter_inspector import (
+    CodeCounts,
     LayerRanges,
     Measured,
     compute_histograms,
+    count_codes,
     load_model,
     scan_variants,
 )
-from playground.utils.tables.weight_numbers import compute_layer_errors
+from playground.utils.tables.weights import compute_layer_errors
 
 VARIANTS = ("FP32", "INT8", "UINT8")
 ROWS = (
@@ -331,7 +333,7 @@ def test_any_number_of_channels_is_drawn_and_many_as_one_outline(count):
 
 
 def test_every_code_has_its_count_and_the_rails_stand_out(measured):
-    codes = figures.code_counts.count_codes(measured)
+    codes = count_codes(measured)
     ax = figures.codes.draw_codes(codes, COLORS).axes[0]
     steps, *rails = ax.patches
     expected = np.bincount(CODES.reshape(-1).astype(int) + 128, minlength=256)
@@ -349,16 +351,14 @@ def test_every_code_has_its_count_and_the_rails_stand_out(measured):
 def test_sixteen_bit_codes_are_drawn_several_to_a_step():
     counts = np.zeros(65536, np.int64)
     counts[[5, 40000, 40001]] = (2, 3, 4)
-    ax = figures.codes.plot_codes(
-        figures.code_counts.CodeCounts(-32768, counts, (-32767, 32767)), color="k"
-    )
+    ax = figures.codes.plot_codes(CodeCounts(-32768, counts, (-32767, 32767)), color="k")
     values = ax.patches[0].get_data().values
     assert len(values) == 256
     assert (values.sum(), values[40000 // 256]) == (9, 7)
 
 
 def test_float_weights_have_no_codes(scan):
-    assert figures.code_counts.count_codes({"FP32": scan.rows["conv"]["FP32"]}) == {}
+    assert count_codes({"FP32": scan.rows["conv"]["FP32"]}) == {}
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -376,7 +376,7 @@ def test_errors_in_steps_hold_the_counts_that_numpy_finds(scan, log):
 
 
 def test_a_variant_keeps_its_colour_in_every_chart(measured):
-    figure = figures.codes.draw_codes(figures.code_counts.count_codes(measured), COLORS)
+    figure = figures.codes.draw_codes(count_codes(measured), COLORS)
     assert to_rgb(figure.axes[0].patches[0].get_facecolor()) == to_rgb(
         figures.style.VARIANT_COLORS[1]
     )
@@ -386,9 +386,7 @@ def test_the_charts_of_a_layer_take_any_name():
     measured = {HOSTILE: scan_of(CODES, STEPS, None).rows["conv"]["INT8"]}
     colors = figures.style.color_variants([HOSTILE])
     assert figures.channels.render_channels(measured, colors, about=HOSTILE).png
-    assert figures.codes.render_codes(
-        figures.code_counts.count_codes(measured), colors, about=HOSTILE
-    ).png
+    assert figures.codes.render_codes(count_codes(measured), colors, about=HOSTILE).png
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -398,7 +396,7 @@ def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
     errors, _ = compute_layer_errors(scan, "conv")
     for figure in (
         figures.channels.draw_channels(many, colors),
-        figures.codes.draw_codes(figures.code_counts.count_codes(many), colors),
+        figures.codes.draw_codes(count_codes(many), colors),
         figures.weights.draw_errors(dict.fromkeys(many, errors["INT8"]), colors),
     ):
         figure.canvas.draw()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from models_for_tests import make_model
 from onnx import TensorProto, helper, numpy_helper
 
 from playground.utils import tables
@@ -354,7 +355,7 @@ def test_the_metric_that_colours_a_graph_is_the_first_that_is_known(lossy):
 
 
 def test_errors_are_counted_in_steps_of_the_scale(lossy):
-    errors, problems = tables.weight_numbers.compute_layer_errors(lossy[1], "conv")
+    errors, problems = tables.weights.compute_layer_errors(lossy[1], "conv")
     one = errors["INT8"]
     assert (list(errors), problems, one.count) == (["INT8"], [], ERRORS.size)
     assert one.largest == pytest.approx(2.75, rel=1e-3)
@@ -365,15 +366,26 @@ def test_errors_are_counted_in_steps_of_the_scale(lossy):
 
 
 def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_rounding():
-    one = tables.weight_numbers.summarize_errors(np.array([-0.5, 0.25, 0.50001]))
+    exact = np.array([[-0.5], [0.25], [0.50001], [100]], np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], "fc")
+    codes = {"q": np.array([[0], [0], [0], [100]], np.int8), "s": np.float32(1)}
+    dequantize = helper.make_node("DequantizeLinear", ["q", "s"], ["w"])
+    scan = scan_variants(
+        {
+            "FP32": load_model(make_model([node], {"w": exact}, inputs={"x": (2, 4)})),
+            "INT8": load_model(make_model([dequantize, node], codes, inputs={"x": (2, 4)})),
+        }
+    )
+    one = tables.weights.compute_layer_errors(scan, "fc")[0]["INT8"]
+    assert one.count == 4
     assert 0.5 in one.edges
     assert one.beyond_half_share == 0
 
 
 def test_a_weight_without_a_float_original_has_no_errors(variants):
     alone = {"INT8": variants["INT8"]}
-    assert tables.weight_numbers.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
-    assert tables.weight_numbers.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
+    assert tables.weights.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
+    assert tables.weights.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
 
 
 # The pairing
@@ -520,14 +532,14 @@ def test_the_ranking_of_many_layers_asks_for_each_finding_once():
 
 
 def test_histograms_hold_every_weight_of_every_variant(variants):
-    histograms, problems = tables.weight_numbers.count_weights(scan_variants(variants), "conv")
+    histograms, problems = tables.weights.count_weights(scan_variants(variants), "conv")
     assert problems == []
     for name, model in variants.items():
         assert histograms.counts[name].sum() == find_layer(model, "conv").weight.values.size
 
 
 def test_a_layer_without_weights_has_no_histograms(variants):
-    assert tables.weight_numbers.count_weights(scan_variants(variants), "relu") == (None, [])
+    assert tables.weights.count_weights(scan_variants(variants), "relu") == (None, [])
 
 
 def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tmp_path):
@@ -538,14 +550,10 @@ def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tm
     codes.external_data.add(key="location", value="gone.bin")
     onnx.save(model, tmp_path / "int8.onnx")
     models = {"FP32": variants["FP32"], "INT8": load_model(tmp_path / "int8.onnx")}
-    weights = {name: find_layer(model, "conv").weight for name, model in models.items()}
-    values, problems = tables.weight_numbers.read_values(weights)
-    assert list(values) == ["FP32"]
-    assert len(problems) == 1
-    assert "gone.bin" in problems[0]
-    histograms, problems = tables.weight_numbers.count_weights(scan_variants(models), "conv")
+    histograms, problems = tables.weights.count_weights(scan_variants(models), "conv")
     assert list(histograms.counts) == ["FP32"]
     assert [problem.split(" cannot")[0] for problem in problems] == ["The weight of INT8"]
+    assert "gone.bin" in problems[0]
 
 
 def test_a_scale_that_cannot_be_read_is_told_in_its_cell(tmp_path):

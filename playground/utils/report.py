@@ -22,6 +22,7 @@ from .parameter_inspector import (
     Model,
     Scan,
     VariantFolder,
+    count_codes,
     layer_names,
     list_layers,
     summarize_variant,
@@ -316,7 +317,7 @@ def _words() -> str:
 
 
 def _draw_histograms(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    histograms, problems = tables.weight_numbers.count_weights(scan, page.row)
+    histograms, problems = tables.weights.count_weights(scan, page.row)
     if histograms is None or not any(counts.any() for counts in histograms.counts.values()):
         return Picture(b"", "", tuple(problems)) if problems else None
     # Where one bin holds most weights, the others are too low to see on a linear axis.
@@ -336,13 +337,13 @@ def _draw_channels(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -
 
 
 def _draw_codes(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    codes = figures.code_counts.count_codes(_quantized(page))
+    codes = count_codes(_quantized(page))
     colors = figures.style.color_variants(list(variants))
     return figures.codes.render_codes(codes, colors, about=page.row) if codes else None
 
 
 def _draw_errors(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    errors, problems = tables.weight_numbers.compute_layer_errors(scan, page.row)
+    errors, problems = tables.weights.compute_layer_errors(scan, page.row)
     if not errors:
         return Picture(b"", "", tuple(problems)) if problems else None
     colors = figures.style.color_variants(list(variants))

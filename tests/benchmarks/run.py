@@ -190,6 +190,7 @@ def measure_layer(folder: Path) -> Reading:
 
     from playground.utils import figures, tables
     from playground.utils.parameter_inspector import (
+        count_codes,
         extract_weight_tensors,
         layer_names,
         open_folder,
@@ -202,11 +203,11 @@ def measure_layer(folder: Path) -> Reading:
     def compute() -> None:
         names = layer_names(variants, layer, scan.pairings)
         tables.layers.create_parameter_table(variants, names)
-        tables.weight_numbers.count_weights(scan, layer)
+        tables.weights.count_weights(scan, layer)
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
         figures.channels.describe_channels(measured)
-        figures.code_counts.count_codes(measured)
-        tables.weight_numbers.compute_layer_errors(scan, layer)
+        count_codes(measured)
+        tables.weights.compute_layer_errors(scan, layer)
 
     def count() -> None:
         np.histogram(weight, 64)
@@ -332,9 +333,9 @@ class Run:
 
 def chunk_bytes() -> int:
     """Return the size of the largest chunk that a scan works on."""
-    from playground.utils.parameter_inspector import sums
+    from playground.utils.parameter_inspector import passes
 
-    return 4 * int(sums.CHUNK_ELEMENTS)
+    return 4 * int(passes.CHUNK_ELEMENTS)
 
 
 def limit_memory() -> float:

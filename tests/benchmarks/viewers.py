@@ -122,8 +122,7 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     """
     from playground.utils import figures, tables
     from playground.utils.parameter_inspector import (
-        compute_histograms,
-        extract_weight_tensors,
+        count_codes,
         open_folder,
         scan_folder,
     )
@@ -134,16 +133,14 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     colors = figures.style.color_variants(list(variants))
 
     def render(layer: str) -> Iterator[figures.style.Picture]:
-        weights = extract_weight_tensors(variants, layer, scan.pairings)
-        histograms = compute_histograms(tables.weight_numbers.read_values(weights)[0])
+        histograms, _ = tables.weights.count_weights(scan, layer)
+        assert histograms is not None
         yield figures.weights.render_histograms(histograms, about=layer)
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
         if measured:
             yield figures.channels.render_channels(measured, colors, about=layer)
-            yield figures.codes.render_codes(
-                figures.code_counts.count_codes(measured), colors, about=layer
-            )
-        errors, _ = tables.weight_numbers.compute_layer_errors(scan, layer)
+            yield figures.codes.render_codes(count_codes(measured), colors, about=layer)
+        errors, _ = tables.weights.compute_layer_errors(scan, layer)
         if errors:
             yield figures.weights.render_errors(errors, colors, about=layer)
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .code_counts import CodeCounts
+from ..parameter_inspector import CodeCounts
 from .style import (
     ALERT,
     Picture,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ..parameter_inspector import Histograms
+from ..parameter_inspector import ErrorSteps, Histograms
 from .style import (
     FONT,
     INK,
@@ -28,9 +28,6 @@ from .style import (
     to_png,
     write_note,
 )
-
-if TYPE_CHECKING:
-    from ..tables.weight_numbers import ErrorSteps
 
 
 def render_histograms(histograms: Histograms, *, log: bool = False, about: str = "") -> Picture:

@@ -1,5 +1,7 @@
 """Scales, zero-points and weights of quantized ONNX models: numbers only, no pictures."""
 
+from .code_counts import CodeCounts, count_codes
+from .errors import ErrorSteps, compute_error_steps
 from .histograms import Histograms, compute_histograms, compute_layer_histograms
 from .layers import extract_layer_params, find_layer, list_layers
 from .metrics import METRICS, Measured, Metric, create_summary_stats
@@ -34,6 +36,8 @@ extract_layer_parameters = extract_layer_params
 
 __all__ = [
     "METRICS",
+    "CodeCounts",
+    "ErrorSteps",
     "Histograms",
     "Layer",
     "LayerPair",
@@ -55,9 +59,11 @@ __all__ = [
     "VariantSummary",
     "WeightTensor",
     "compute_all_layer_ranges",
+    "compute_error_steps",
     "compute_histograms",
     "compute_layer_histograms",
     "compute_layer_ranges",
+    "count_codes",
     "create_summary_stats",
     "extract_layer_parameters",
     "extract_layer_params",

@@ -78,8 +78,8 @@ def _scores(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the score of every two of (channels, n, columns) and (channels, m, columns)."""
     total = np.zeros((left.shape[1], right.shape[1]))
     for channel in range(len(left)):
-        total += np.abs(np.matmul(left[channel], right[channel].T))
-    ours_alive, theirs_alive = (side.any(axis=2).astype(np.float32) for side in (left, right))
+        total += np.abs(left[channel] @ right[channel].T)
+    ours_alive, theirs_alive = (np.asarray(side.any(axis=2), np.float32) for side in (left, right))
     count = ours_alive.T @ theirs_alive
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 

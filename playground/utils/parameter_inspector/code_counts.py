@@ -1,4 +1,4 @@
-"""The numbers behind `codes`: how often each code of a weight occurs."""
+"""How often each code of a weight occurs, and how many sit at the rails."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..parameter_inspector import Measured
-from ..parameter_inspector.metrics import (
-    code_rails,
-)
-from ..parameter_inspector.quantization import code_limits
+from .metrics import Measured, code_rails
+from .quantization import code_limits
 
 
 @dataclass(frozen=True, eq=False)
