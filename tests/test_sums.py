@@ -226,6 +226,14 @@ def test_the_oracle_of_these_tests_sees_some_of_everything(operator):
     assert (sums_of["outside_square"] < sums_of["e_square"]).all()
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_levels_of_the_first_channel_are_counted(operator):
+    case = make_case(OPERATORS[operator])
+    found = case.summed()
+    assert found.level_count == np.unique(case.operator.rows(case.x)[0]).size > 1
+    assert found.of_reference().level_count == found.level_count
+
+
 # --------------------------------------------------------------- chunks
 
 
@@ -443,7 +451,9 @@ def test_without_an_original_there_are_ranges_and_codes_and_nothing_else():
     (layer,) = list_layers(load_model(make_case(OPERATORS["MatMul"]).variant))
     found = sum_weight(layer.weight, layer)
     known = {field.name for field in fields(WeightSums) if getattr(found, field.name) is not None}
-    assert known == {"fan_in", "low", "high", "not_finite", "code_counts", "dead"}
+    assert known == {
+        "fan_in", "low", "high", "not_finite", "level_count", "code_counts", "dead",
+    }  # fmt: skip
 
 
 def test_a_float_weight_alone_has_its_range():

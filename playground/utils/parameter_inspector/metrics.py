@@ -335,7 +335,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "db_lost_to_scale", "lost to scale", "dB",
         "how much better the SQNR would be with the best clipping range, same granularity; "
-        "searched on up to 8192 weights",
+        "searched on up to 4096 weights",
         db_lost_to_scale, needs_float=True, higher_is_worse=True,
     ),
     Metric(
@@ -433,6 +433,7 @@ def create_summary_stats(array: np.ndarray | float) -> SummaryStats:
 
 GRID_CHANNELS = 16
 MAX_GRID_STEPS = 255
+MAX_GRID_LEVELS = 2 * MAX_GRID_STEPS + 1
 # So near to a whole multiple are float32 products of a code and a scale.
 GRID_TOLERANCE = 0.02
 
@@ -462,7 +463,7 @@ def _grid_step(row: np.ndarray) -> float | None:
     levels = np.unique(np.append(row, 0.0))
     if levels.size == 1:
         return 0.0
-    if levels.size > 2 * MAX_GRID_STEPS + 1 or row.size < 8 or not np.isfinite(levels).all():
+    if levels.size > MAX_GRID_LEVELS or row.size < 8 or not np.isfinite(levels).all():
         return None
     step = float(np.diff(levels).min())
     multiples = levels / step

@@ -113,8 +113,11 @@ class OpenWeight:
     def cut_parameters(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return scale and zero-point of a chunk, to broadcast against its codes."""
         assert self.parameters is not None
-        scale, zero_point = (self._turn(parameter.cut(part)) for parameter in self.parameters)
+        scale, zero_point = (self.cut(parameter, part) for parameter in self.parameters)
         return scale, zero_point
+
+    def cut(self, parameter: RowParameter, part: Part) -> np.ndarray:
+        return self._turn(parameter.cut(part))
 
     def values(self, part: Part, codes: np.ndarray) -> np.ndarray:
         """Return the values of a chunk's codes, float32, an array of its own."""

@@ -8,7 +8,7 @@ the weight is read once and chunks are views of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -20,9 +20,11 @@ from .quantization import Quantization
 from .records import Layer, WeightTensor
 
 Part = tuple[slice, slice]
+Compute = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 # What is read at a time to pick from it.
 PICK_ELEMENTS = 1 << 17
+RUN = 32
 
 # ml_dtypes holds a 4-bit code in the low bits of a byte; numpy is quick with bytes only.
 _NARROW = {
@@ -199,6 +201,11 @@ class RowParameter:
     def __init__(self, compact: np.ndarray, block_size: int | None = None) -> None:
         self._compact, self._block_size = compact, block_size
 
+    def combine(self, other: RowParameter, compute: Compute) -> RowParameter:
+        """Return what ``compute`` makes of both, each as it is held."""
+        block_size = self._block_size or other._block_size
+        return RowParameter(compute(self._compact, other._compact), block_size)
+
     @property
     def varies_in_channel(self) -> bool:
         return self._compact.shape[1] > 1
@@ -247,10 +254,18 @@ def _row_parameter(
     return RowParameter(frame[tuple(slice(None) if s else slice(1) for s in frame.strides)])
 
 
+def spread_runs(count: int, wanted: int) -> np.ndarray:
+    """Return up to ``wanted`` indices below ``count`` in runs: neighbours are read at once."""
+    if count <= wanted or wanted < RUN:
+        return spread_out(count, wanted)
+    starts = np.linspace(0, count - RUN, wanted // RUN).astype(int)
+    return np.unique(starts[:, None] + np.arange(RUN))
+
+
 def sample_values(
     weight: WeightTensor, layer: Layer, channel_count: int, column_count: int
 ) -> np.ndarray:
-    """Return the values of a few channels and columns, evenly apart, float32.
+    """Return the values of a few channels, evenly apart, and of runs of columns, float32.
 
     Only what is sampled is dequantized, and read where the file allows.
 
@@ -259,10 +274,8 @@ def sample_values(
     """
     with ExitStack() as stack:
         held = open_rows(weight, layer, stack)
-        rows, columns = (
-            spread_out(n, wanted)
-            for n, wanted in zip(held.shape, (channel_count, column_count), strict=True)
-        )
+        rows = spread_out(held.shape[0], channel_count)
+        columns = spread_runs(held.shape[1], column_count)
         codes = held.pick(rows, columns)
         parameters = spread_parameters(weight, layer)
         if parameters is None or weight.quantization is None:

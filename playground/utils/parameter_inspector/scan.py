@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .layers import find_layer, layers_by_name
-from .metrics import GRID_CHANNELS, Measured, describe_grid
+from .metrics import GRID_CHANNELS, MAX_GRID_LEVELS, Measured, describe_grid
 from .model_file import Model
 from .pairing import pair_layers
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
 from .rows import sample_values
 from .sharing import SharedCache
-from .sums import sum_weight
+from .sums import WeightSums, sum_weight
 from .variants import VariantFolder
 
 DEFAULT_WORKERS = 2
@@ -74,10 +74,9 @@ class LayerWork:
         reference = self.reference.weight if self.reference is not None else None
         factor = self.pair.reference_factor if self.pair is not None else None
         sums = sum_weight(weight, self.layer, reference, self.reference, factor)
-        found = {self.variant: Measured(self.layer, weight, sums, self.pair, _grid(self.layer))}
-        if self.original is not None and self.reference is not None and reference is not None:
-            exact, grid = sums.of_reference(), _grid(self.reference)
-            found[self.original] = Measured(self.reference, reference, exact, None, grid)
+        found = {self.variant: _measured(self.layer, sums, self.pair)}
+        if self.original is not None and self.reference is not None:
+            found[self.original] = _measured(self.reference, sums.of_reference())
         return found
 
     def of_original(self) -> LayerWork:
@@ -91,13 +90,14 @@ class LayerWork:
         return 1 if self.original is None else 2
 
 
-def _grid(layer: Layer) -> str | None:
-    weight = layer.weight
-    if weight is None or weight.quantization is not None:
-        return None
-    if weight.slot != "weight" or len(weight.shape) < 2:
-        return None
-    return describe_grid(sample_values(weight, layer, GRID_CHANNELS, GRID_COLUMNS))
+def _measured(layer: Layer, sums: WeightSums, pair: LayerPair | None = None) -> Measured:
+    """Add what is seen in a sample: whether a float weight lies on a grid."""
+    weight, grid = layer.weight, None
+    assert weight is not None
+    matrix = weight.slot == "weight" and len(weight.shape) > 1
+    if weight.quantization is None and matrix and sums.level_count <= MAX_GRID_LEVELS:
+        grid = describe_grid(sample_values(weight, layer, GRID_CHANNELS, GRID_COLUMNS))
+    return Measured(layer, weight, sums, pair, grid)
 
 
 def pair_variants(variants: Mapping[str, Model]) -> dict[str, Pairing]:

@@ -15,7 +15,7 @@ from .records import Layer, WeightTensor
 from .rows import sample_values
 
 # This many channels and columns decide as well as all of them do.
-CHANNELS, COLUMNS = 64, 512
+CHANNELS, COLUMNS = 64, 256
 # With this few, wrong pairs stay below 0.2; so many may be held at once, 16 MB of them.
 FEWEST_CHANNELS, FEWEST_COLUMNS = 8, 64
 ELEMENTS_IN_ALL = 1 << 22

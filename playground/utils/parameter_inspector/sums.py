@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,13 +12,15 @@ from .folding import spread_out
 from .passes import Compared, OpenWeight
 from .quantization import Quantization, is_integer
 from .records import Layer, WeightTensor
-from .rows import Part
+from .rows import Part, RowParameter
 
 # The search for a better scale looks at this many weights, the widest of each channel among them.
-SEARCH_ELEMENTS = 1 << 13
+SEARCH_ELEMENTS = 1 << 12
 # First every fourth factor, then those around the best of each channel.
 SEARCH_FACTORS = np.geomspace(1 / 16, 4.0, 49)
 SEARCH_STRIDE = 4
+# A float weight that was rounded to a grid has few levels: a first look at so many columns tells.
+LEVEL_ELEMENTS = 1 << 12
 
 # A weight is outside what the codes can hold when it is so by more than the rounding of the limit.
 OUTSIDE_TOLERANCE = 1e-6
@@ -41,6 +44,8 @@ class WeightSums:
             None for floats and for types wider than 16 bits.
         dead: channels whose codes all equal the zero-point, bool; None for a float weight.
         not_finite, float_not_finite: how many v and x are NaN or infinite.
+        level_count: how many different values the first channel of a float weight or original has
+            in its first 4096 columns; 0 where there is neither.
         searched: sum of e^2 over the searched weights, at today's scale and at the best one.
     """
 
@@ -48,6 +53,7 @@ class WeightSums:
     low: np.ndarray
     high: np.ndarray
     not_finite: int
+    level_count: int
     float_low: np.ndarray | None = None
     float_high: np.ndarray | None = None
     float_not_finite: int | None = None
@@ -69,7 +75,9 @@ class WeightSums:
         """Return what a pass over the float original alone would have found."""
         assert self.float_low is not None and self.float_high is not None
         assert self.float_not_finite is not None
-        return WeightSums(self.fan_in, self.float_low, self.float_high, self.float_not_finite)
+        return WeightSums(
+            self.fan_in, self.float_low, self.float_high, self.float_not_finite, self.level_count
+        )
 
 
 def sum_weight(
@@ -107,7 +115,8 @@ class _Pass:
         self.alive = np.zeros(channels, bool)
         self.not_finite = self.float_not_finite = 0
         self.counter = CodeCounter.of(self.quantization)
-        self.sample = _Sample(channels, fan_in)
+        self.sample, self.levels = _Sample(channels, fan_in), _Levels()
+        self.limits = _limits(opened)
 
     def run(self) -> WeightSums:
         for part in self.opened.parts():
@@ -120,6 +129,7 @@ class _Pass:
             low=_nan_where_empty(self.low),
             high=_nan_where_empty(self.high),
             not_finite=self.not_finite,
+            level_count=self.levels.count,
             float_low=_nan_where_empty(self.float_low) if known else None,
             float_high=_nan_where_empty(self.float_high) if known else None,
             float_not_finite=self.float_not_finite if known else None,
@@ -136,6 +146,8 @@ class _Pass:
             self.counter.add(codes)
         if self.quantization is None:
             values = opened.values(part, codes)
+            if not compared:
+                self.levels.add(part, values, self.reduced)
             self.not_finite += self._widen(self.low, self.high, rows, values)
         else:
             scale, zero_point = opened.cut_parameters(part)
@@ -176,6 +188,7 @@ class _Pass:
     def _compare(self, part: Part, exact: np.ndarray, values: np.ndarray) -> None:
         """Add what the values of a chunk, which are overwritten, lost of the float original."""
         rows = part[0]
+        self.levels.add(part, exact, self.reduced)
         self.float_not_finite += self._widen(self.float_low, self.float_high, rows, exact)
         error = np.subtract(exact, values, out=values)
         self.sums["x_square"][rows] += self._square_sum(exact)
@@ -185,9 +198,8 @@ class _Pass:
         np.maximum(self.sums["e_max"][rows], largest, out=self.sums["e_max"][rows])
         if self.quantization is not None:
             self.sample.add(part, exact.T if self.reduced == 0 else exact)
-            scale, zero_point = self.opened.cut_parameters(part)
-            self._add_steps(rows, error, squares, largest, scale)
-            self._add_outside(rows, exact, error, self._limits(scale, zero_point))
+            self._add_steps(rows, error, squares, largest, self.opened.cut_parameters(part)[0])
+            self._add_outside(part, exact, error)
 
     def _widen(self, low: np.ndarray, high: np.ndarray, rows: slice, values: np.ndarray) -> int:
         """Widen ``low`` and ``high`` of the rows; return how many values are not finite."""
@@ -227,12 +239,9 @@ class _Pass:
             steps = np.abs(in_steps).max(axis=self.reduced, initial=0)
         np.maximum(self.sums["step_max"][rows], steps, out=self.sums["step_max"][rows])
 
-    def _add_outside(
-        self, rows: slice, exact: np.ndarray, error: np.ndarray, limits: tuple[np.ndarray, ...]
-    ) -> None:
-        low, high = limits
-        margin = OUTSIDE_TOLERANCE * (high - low)
-        low, high = low - margin, high + margin
+    def _add_outside(self, part: Part, exact: np.ndarray, error: np.ndarray) -> None:
+        rows = part[0]
+        low, high = (self.opened.cut(limit, part) for limit in self.limits)
         # All that was seen of the channels so far, which is no narrower than this chunk.
         lowest, highest = (
             np.expand_dims(end[rows], self.reduced) for end in (self.float_low, self.float_high)
@@ -241,15 +250,6 @@ class _Pass:
             return
         outside = np.where((exact < low) | (exact > high), error, 0)
         self.sums["outside_square"][rows] += self._square_sum(outside)
-
-    def _limits(self, scale: np.ndarray, zero_point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the codes can hold, lowest and highest, to broadcast."""
-        assert self.quantization is not None
-        bottom, top = self.quantization.code_limits
-        if self.quantization.levels is not None:
-            bottom, top = min(self.quantization.levels), max(self.quantization.levels)
-        ends = (bottom - zero_point) * scale, (top - zero_point) * scale
-        return np.minimum(*ends), np.maximum(*ends)
 
     def _search(self) -> tuple[float, float] | None:
         """Return the squared error of a sample at today's scale and at the best one tried.
@@ -279,11 +279,30 @@ class _Pass:
         return _best_factor(exact, weights, scale.astype(np.float64), zero, quantization)
 
 
+def _limits(opened: OpenWeight) -> tuple[RowParameter, ...]:
+    """Return the lowest and the highest value that the codes of each scale can hold."""
+    quantization = opened.quantization
+    if quantization is None or opened.parameters is None:
+        return ()
+    scale, zero_point = opened.parameters
+    bottom, top = quantization.code_limits
+    if quantization.levels is not None:
+        bottom, top = min(quantization.levels), max(quantization.levels)
+
+    def limit(scale: np.ndarray, zero_point: np.ndarray, sign: int) -> np.ndarray:
+        ends = (bottom - zero_point) * scale, (top - zero_point) * scale
+        low, high = np.minimum(*ends), np.maximum(*ends)
+        margin = OUTSIDE_TOLERANCE * (high - low)
+        return low - margin if sign < 0 else high + margin
+
+    return tuple(scale.combine(zero_point, partial(limit, sign=sign)) for sign in (-1, 1))
+
+
 class _Sample:
-    """A few float weights of up to 256 channels, gathered as the pass goes by."""
+    """A few float weights of up to 128 channels, gathered as the pass goes by."""
 
     def __init__(self, channels: int, fan_in: int) -> None:
-        self.rows = spread_out(channels, 256)
+        self.rows = spread_out(channels, 128)
         self.columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, self.rows.size)))
         self.exact = np.zeros((self.rows.size, self.columns.size))
 
@@ -296,6 +315,22 @@ class _Sample:
             self.rows[inside[0]] - part[0].start, self.columns[inside[1]] - part[1].start
         )
         self.exact[inside[0], inside[1]] = exact[where]
+
+
+class _Levels:
+    """The first values of the first channel, gathered as the pass goes by."""
+
+    def __init__(self) -> None:
+        self._found = np.zeros(0, np.float32)
+
+    def add(self, part: Part, values: np.ndarray, reduced: int) -> None:
+        if part[0].start == 0 and self._found.size < LEVEL_ELEMENTS:
+            first = values[0] if reduced == 1 else values[:, 0]
+            self._found = np.append(self._found, first[: LEVEL_ELEMENTS - self._found.size])
+
+    @property
+    def count(self) -> int:
+        return int(np.unique(self._found).size)
 
 
 def _best_factor(
