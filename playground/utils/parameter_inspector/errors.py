@@ -9,7 +9,7 @@ import numpy as np
 
 from .histograms import count_in_bins
 from .metrics import Measured
-from .passes import Compared, OpenWeight
+from .passes import Compared, OpenWeight, sum_squares
 from .rows import Part
 
 ERROR_BINS = 64
@@ -47,7 +47,8 @@ def compute_error_steps(one: Measured, original: Measured) -> ErrorSteps | None:
     factor = one.pair.reference_factor if one.pair is not None else None
     compared = Compared(one.weight, one.layer, original.weight, original.layer, factor)
     largest = float(one.sums.step_max.max(initial=0))
-    if not np.isfinite(largest):  # a scale of 0, somewhere: the pass did not keep the others apart
+    finite = bool(np.isfinite(largest))
+    if not finite:  # a scale of 0, somewhere: the pass did not keep the others apart
         largest = max(compared.share_out(_find_largest), default=0.0)
     limit = max(1.0, float(np.ceil(largest)))
     edges = np.linspace(-limit, limit, ERROR_BINS + 1)
@@ -56,9 +57,10 @@ def compute_error_steps(one: Measured, original: Measured) -> ErrorSteps | None:
         counts, sums = np.zeros(ERROR_BINS, np.int64), np.zeros(3)
         for part in parts:
             steps = _steps(opened, part)
-            counts += count_in_bins(steps, edges)
+            steps = steps if finite else steps[np.isfinite(steps)]
+            counts += count_in_bins(steps, edges, inside=True)
             beyond = np.count_nonzero(np.abs(steps) > HALF_STEP)
-            sums += np.array([steps.size, _square_sum(steps), beyond], np.float64)
+            sums += np.array([steps.size, sum_squares(steps[None], 1)[0], beyond], np.float64)
         return counts, sums
 
     shares = compared.share_out(count)
@@ -71,18 +73,15 @@ def compute_error_steps(one: Measured, original: Measured) -> ErrorSteps | None:
 
 
 def _steps(opened: OpenWeight, part: Part) -> np.ndarray:
-    """Return the finite errors of a chunk, flat."""
+    """Return the errors of a chunk, flat."""
     values = opened.values(part, opened.codes(part))
     steps = np.subtract(opened.original(part), values, out=values)
     steps /= np.abs(opened.cut_parameters(part)[0])
-    flat = steps.reshape(-1)
-    return flat if np.isfinite(flat.sum(dtype=np.float64)) else flat[np.isfinite(flat)]
+    return steps.reshape(-1)
 
 
 def _find_largest(opened: OpenWeight, parts: Sequence[Part]) -> float:
-    return max((float(np.abs(_steps(opened, p)).max(initial=0)) for p in parts), default=0.0)
+    def largest(steps: np.ndarray) -> float:
+        return float(np.abs(steps[np.isfinite(steps)]).max(initial=0))
 
-
-def _square_sum(steps: np.ndarray) -> float:
-    wide = steps.astype(np.float64)
-    return float(wide @ wide)
+    return max((largest(_steps(opened, part)) for part in parts), default=0.0)

@@ -89,10 +89,13 @@ def _count_weight(measured: Measured, edges: np.ndarray) -> np.ndarray:
     if quantization is not None and quantization.scale.size == 1 and code_counts is not None:
         return _count_codes(measured, quantization, code_counts, edges)
 
+    inside = measured.sums.not_finite == 0
+
     def count(opened: OpenWeight, parts: Sequence[Part]) -> np.ndarray:
         counts = np.zeros(len(edges) - 1, np.int64)
         for part in parts:
-            counts += count_in_bins(opened.values(part, opened.codes(part)), edges)
+            values = opened.values(part, opened.codes(part))
+            counts += count_in_bins(values, edges, inside=inside)
         return counts
 
     return np.stack(Compared(measured.weight, measured.layer).share_out(count)).sum(axis=0)
@@ -111,10 +114,11 @@ def _count_codes(
     return np.histogram(values[known].astype(np.float64), edges, weights=weights)[0]
 
 
-def count_in_bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def count_in_bins(values: np.ndarray, edges: np.ndarray, *, inside: bool = False) -> np.ndarray:
     """Return how many values are in each of the equal bins, as ``numpy.histogram`` counts them.
 
-    A bin holds its lower edge, the last one its upper edge too; NaN and infinities are in none. The
+    A bin holds its lower edge, the last one its upper edge too; NaN and infinities are in none, and
+    nothing else is outside all bins. ``inside`` says that all are known to be in some bin. The
     bin is computed in float32, and looked up for the few values so near to an edge that this
     could err.
     """
@@ -127,9 +131,8 @@ def count_in_bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
         return np.histogram(flat[np.isfinite(flat)].astype(np.float64), edges)[0]
     position = flat - np.float32(low)
     position *= np.float32(bins / (high - low))
-    if not (position.min(initial=0) > -0.5 and position.max(initial=0) < bins + 0.5):
-        inside = np.isfinite(flat)
-        return np.histogram(flat[inside].astype(np.float64), edges)[0]
+    if not inside and not (position.min(initial=0) > -0.5 and position.max(initial=0) < bins + 0.5):
+        return np.histogram(flat[np.isfinite(flat)].astype(np.float64), edges)[0]
     index = position.astype(np.uint8 if bins < MAX_BINS else np.int32)
     position -= index.astype(np.float32)
     near = np.flatnonzero((position < doubt) | (position > 1 - doubt))

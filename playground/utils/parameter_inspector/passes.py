@@ -21,6 +21,7 @@ CHUNK_ELEMENTS = 1 << 17
 # A weight of fewer chunks is not worth another thread.
 FEW_CHUNKS = 8
 THREADS = 2
+BLAS_ELEMENTS = 8192
 
 T = TypeVar("T")
 
@@ -142,3 +143,12 @@ class OpenWeight:
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
         return array.T if self.held.by_columns else array
+
+
+def sum_squares(chunk: np.ndarray, axis: int) -> np.ndarray:
+    """Return the sum of squares along an axis of a matrix, added up in float64."""
+    wide = chunk.astype(np.float64)
+    # BLAS is quick with short rows; long ones it shares out to threads that wait for each other.
+    if axis == 1 and chunk.shape[1] <= BLAS_ELEMENTS:
+        return np.vecdot(wide, wide)
+    return np.einsum("ij,ij->i" if axis == 1 else "ij,ij->j", wide, wide)

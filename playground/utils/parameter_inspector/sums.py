@@ -9,7 +9,7 @@ import numpy as np
 
 from .counting import CodeCounter
 from .folding import spread_out
-from .passes import Compared, OpenWeight
+from .passes import Compared, OpenWeight, sum_squares
 from .quantization import Quantization, is_integer
 from .records import Layer, WeightTensor
 from .rows import Part, RowParameter
@@ -191,8 +191,8 @@ class _Pass:
         self.levels.add(part, exact, self.reduced)
         self.float_not_finite += self._widen(self.float_low, self.float_high, rows, exact)
         error = np.subtract(exact, values, out=values)
-        self.sums["x_square"][rows] += self._square_sum(exact)
-        squares = self._square_sum(error)
+        self.sums["x_square"][rows] += sum_squares(exact, self.reduced)
+        squares = sum_squares(error, self.reduced)
         self.sums["e_square"][rows] += squares
         largest = np.maximum(error.max(axis=self.reduced), -error.min(axis=self.reduced))
         np.maximum(self.sums["e_max"][rows], largest, out=self.sums["e_max"][rows])
@@ -214,12 +214,6 @@ class _Pass:
         np.maximum(high[rows], highs, out=high[rows])
         return missing
 
-    def _square_sum(self, array: np.ndarray) -> np.ndarray:
-        wide = array.astype(np.float64)
-        if self.reduced == 0:
-            return np.einsum("ij,ij->j", wide, wide)
-        return np.vecdot(wide, wide)
-
     def _add_steps(
         self,
         rows: slice,
@@ -235,7 +229,7 @@ class _Pass:
             steps = largest / flat
         else:
             in_steps = error / scale
-            self.sums["step_square"][rows] += self._square_sum(in_steps)
+            self.sums["step_square"][rows] += sum_squares(in_steps, self.reduced)
             steps = np.abs(in_steps).max(axis=self.reduced, initial=0)
         np.maximum(self.sums["step_max"][rows], steps, out=self.sums["step_max"][rows])
 
@@ -249,7 +243,7 @@ class _Pass:
         if (lowest >= low).all() and (highest <= high).all():
             return
         outside = np.where((exact < low) | (exact > high), error, 0)
-        self.sums["outside_square"][rows] += self._square_sum(outside)
+        self.sums["outside_square"][rows] += sum_squares(outside, self.reduced)
 
     def _search(self) -> tuple[float, float] | None:
         """Return the squared error of a sample at today's scale and at the best one tried.
