@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ WIDTHS = matplotlib.colormaps["viridis"]
 # Inches. Forty rows have their full height; then they get lower, and past 160 the figure grows.
 ROW_HEIGHT, LOWEST_ROW = 0.25, 0.0625
 FULL_HEIGHT, MAX_HEIGHT = 10.0, 16.0
+LABEL_GAP = 0.08  # inches beside the panel
 LABEL_SPACING = 0.145  # inches that one line of SMALL text takes
 
 
@@ -99,14 +100,14 @@ def draw_heatmap(
     figure = new_figure(layout.height)
     norm = width_norm(rows, log=log)
     limits = padded_limits([limits for row in rows for limits in row.ranges.values()], log=log)
-    labels = shorten_together([row.layer for row in rows])
-    left = _label_width(labels)
+    labels = _choose_labels([row.layer for row in rows], layout.rows_height)
+    left = _label_width(list(labels.values()))
     places = _panel_places(layout, left, len(variants))
     for variant, place in zip(variants, places, strict=True):
         ax = figure.add_axes(place)
         plot_ranges([row.ranges.get(variant) for row in rows], norm=norm, ax=ax)
         _finish_panel(ax, variant, limits, log=log, ticks=5 if len(variants) < 4 else 3)
-    _label_rows(figure.axes[0], labels, layout.rows_height)
+    _label_rows(figure.axes[0], labels)
     middle = (left + PAGE_WIDTH - layout.right) / 2
     figure.text(
         middle / PAGE_WIDTH, 0.14 / layout.height, VALUES, fontsize=NORMAL, ha="center", **FONT
@@ -217,13 +218,19 @@ def describe_ranges(rows: Sequence[LayerRanges], variants: Sequence[str]) -> str
     return " ".join(parts)
 
 
-def _label_rows(ax: Axes, labels: Sequence[str], rows_height: float) -> None:
-    """Label every row, or every second, fifth ... where there is no room."""
-    step = max(1, math.ceil(LABEL_SPACING * len(labels) / rows_height))
-    shown = range(0, len(labels), step)
-    ax.set_yticks(list(shown), [labels[i] for i in shown])
-    for label in ax.get_yticklabels():
-        label.set(fontsize=SMALL, **FONT)
+def _choose_labels(names: Sequence[str], rows_height: float) -> dict[int, str]:
+    """Return the label of every row, or of every second, fifth ... where there is no room."""
+    step = max(1, math.ceil(LABEL_SPACING * len(names) / rows_height))
+    labels = shorten_together(names)
+    return {row: labels[row] for row in range(0, len(labels), step)}
+
+
+def _label_rows(ax: Axes, labels: Mapping[int, str]) -> None:
+    """Write the labels beside the rows: a tick for each would take five times as long."""
+    place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
+    gap = LABEL_GAP / (ax.get_position().width * PAGE_WIDTH)
+    for row, label in labels.items():
+        ax.text(-gap, row, label, fontsize=SMALL, **place, **FONT)
 
 
 def _finish_panel(ax: Axes, title: str, limits: Range, *, log: bool, ticks: int) -> None:
