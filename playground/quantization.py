@@ -29,6 +29,7 @@ with app.setup(hide_code=True):
     from playground.utils.parameter_inspector.findings import find_problems
 
     KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
+    RANKED_ON_A_PAGE = 50
     PER_CHANNEL = "onnxruntime, a scale for each channel"
 
     # What viewers share: the findings of a scan, for as long as the scan itself is kept.
@@ -196,8 +197,10 @@ def show_clickable(table, choose_row):
         freeze_columns_left=["layer"],
         column_widths=tables.ranking.size_columns(table),
         wrapped_columns=["finding"],
-        hover_template=lambda row, column, value: str(value) if column == "layer" else "",
-        pagination=False,
+        hover_template="{{layer}}",
+        # marimo asks for the style of each cell of a page, one by one: some 0.3 ms each.
+        pagination=len(table) > RANKED_ON_A_PAGE,
+        page_size=RANKED_ON_A_PAGE,
         max_height=420,
         show_column_summaries=False,
         show_data_types=False,

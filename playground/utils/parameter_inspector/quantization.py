@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Protocol
 
 import ml_dtypes
@@ -27,6 +27,7 @@ _NUMPY_NAMES = {
 }
 
 
+@cache
 def numpy_dtype(data_type: str) -> np.dtype:
     """Return the numpy (or ml_dtypes) dtype of a data type spelled as ONNX spells it."""
     name = _NUMPY_NAMES.get(data_type, data_type)
@@ -37,6 +38,7 @@ def is_integer(data_type: str) -> bool:
     return data_type.startswith(("int", "uint"))
 
 
+@cache
 def code_limits(data_type: str) -> tuple[float, float]:
     """Return the lowest and the highest code that the data type can hold."""
     info = ml_dtypes.iinfo if is_integer(data_type) else ml_dtypes.finfo
