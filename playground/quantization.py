@@ -10,6 +10,7 @@ with app.setup(hide_code=True):
     import time
     from contextlib import nullcontext, suppress
     from dataclasses import replace
+    from functools import partial
     from pathlib import Path
 
     import marimo as mo
@@ -25,6 +26,7 @@ with app.setup(hide_code=True):
         open_folder,
         scan_folder,
         summarize_variant,
+        trials,
     )
     from playground.utils.parameter_inspector.findings import find_problems
 
@@ -34,6 +36,11 @@ with app.setup(hide_code=True):
 
     # What viewers share: the findings of a scan, for as long as the scan itself is kept.
     found_problems = SharedCache(size=8)
+    # Section 4: weights that are being tried, the last ones only and none that is very large;
+    # what schemes would make of them.
+    weights_on_trial, tried_schemes = SharedCache(size=4), SharedCache(size=64)
+    listed_candidates = SharedCache(size=64)
+    LARGE_WEIGHT = 4_000_000
 
 
 @app.cell(hide_code=True)
@@ -238,6 +245,118 @@ def show_picture(picture, otherwise=""):
 def show_table(table):
     """Return a table for the page, its names as plain text."""
     return mo.Html(tables.text.to_html(table))
+
+
+@app.function(hide_code=True)
+def show_code(text, label):
+    """Return a text to copy, which the keyboard reaches."""
+    return mo.Html(tables.text.to_code(text, label))
+
+
+@app.function(hide_code=True)
+def spin_if_many(text, count):
+    """Return a spinner for what takes longer than half a second, else nothing."""
+    title = f"{text}: {count:,} weights"
+    return mo.status.spinner(title, remove_on_exit=True) if count > LARGE_WEIGHT else nullcontext()
+
+
+@app.function(hide_code=True)
+def open_weight(files, scan, variants, variant, layer):
+    """Return the weight of a layer to try schemes on, or None and why there is none.
+
+    Very large weights are read each time, so that what viewers share stays bounded.
+    """
+    size = math.prod(scan.rows[layer][variant].weight.shape)
+    read = partial(trials.open_weight, scan, variants, variant, layer)
+    try:
+        with spin_if_many("Reading the weights", size):
+            if size > LARGE_WEIGHT:
+                return read(), ""
+            return weights_on_trial.get((files, variant, layer), read), ""
+    except ValueError as error:
+        return None, tables.trials.capitalize(f"{error}.")
+
+
+@app.function(hide_code=True)
+def attempt_scheme(files, variant, on_trial, scheme):
+    """Return what a scheme would make of a weight beside today, or None and why it cannot."""
+    key = files, variant, on_trial.row, scheme
+    try:
+        with spin_if_many("Quantizing", on_trial.exact.size):
+            return tried_schemes.get(key, lambda: on_trial.attempt(scheme)), ""
+    except ValueError as error:
+        return None, tables.trials.capitalize(f"{error}.")
+
+
+@app.function(hide_code=True)
+def list_candidates(files, variant, on_trial):
+    """Return the schemes worth trying, or none and why."""
+    try:
+        key = files, variant, on_trial.row
+        return listed_candidates.get(key, on_trial.list_candidates), ""
+    except ValueError as error:
+        return (), tables.trials.capitalize(f"{error}.")
+
+
+@app.function(hide_code=True)
+def create_controls(scheme, on_trial, set_scheme):
+    """Return a control for each part of a scheme, and one that undoes all."""
+    controls = []
+    for part, (label, _) in tables.trials.CONTROLS.items():
+        options = tables.trials.create_control_options(scheme, part, on_trial)
+        values = {value: name for name, value in options.items()}
+        control = mo.ui.dropdown(
+            options,
+            value=values[getattr(scheme, part)],
+            label=label,
+            allow_select_none=False,
+            full_width=True,
+            disabled=len(options) == 1,
+            on_change=lambda value, part=part: set_scheme(
+                trials.change_scheme(scheme, part, value)
+            ),
+        )
+        controls.append(control)
+    undo = mo.ui.button(
+        label="Back to today",
+        disabled=scheme == on_trial.scheme,
+        on_change=lambda _: set_scheme(on_trial.scheme),
+    )
+    return [*controls, undo]
+
+
+@app.function(hide_code=True)
+def show_controls(controls):
+    """Return controls in a grid."""
+    grid = "".join(control.text for control in controls)
+    return mo.Html(f'<div class="playground-controls">{grid}</div>')
+
+
+@app.function(hide_code=True)
+def show_trial_numbers(trial):
+    """Return today beside what is tried, and a warning where that cannot be used."""
+    table = show_table(tables.trials.create_trial_table(trial))
+    why = tables.trials.explain_trial(trial)
+    return mo.vstack([table, say(why, "warn")]) if why else table
+
+
+@app.function(hide_code=True)
+def show_candidates(table):
+    """Return the candidates as a table of which one row can be selected; the best is."""
+    return mo.ui.table(
+        table,
+        selection="single",
+        initial_selection=[0] if len(table) else None,
+        format_mapping={"bytes": "{:,d}"},
+        wrapped_columns=["scheme", "runs in onnxruntime"],
+        pagination=False,
+        max_height=320,
+        show_column_summaries=False,
+        show_data_types=False,
+        show_download=False,
+        show_search=False,
+        label="Candidates",
+    )
 
 
 @app.function(hide_code=True)
@@ -654,6 +773,132 @@ def show_errors(colors, files, layer, log_counts, measured, scan):
 
 
 @app.cell(hide_code=True)
+def ask_what_would_fix_it(variants):
+    mo.md("""
+    ## 4. What would fix it?
+
+    **This layer**: the controls begin with the **scheme** that the file has, how it quantizes the
+    weight. Change one, and the float weight is quantized anew and measured against today.
+    """) if variants else None
+    return
+
+
+@app.cell
+def choose_trial_variant(get_variant, layer, ranked, select, variants):
+    # The worst stands first.
+    _names = [one.variant for one in ranked if one.layer == layer and one.is_quantized]
+    mo.stop(not _names, say(tables.trials.explain_no_trial(list(variants))))
+    trial_variant = get_variant() if get_variant() in _names else _names[0]
+    variant_control = mo.ui.dropdown(
+        _names,
+        value=trial_variant,
+        label="Variant",
+        full_width=True,
+        allow_select_none=False,
+        on_change=lambda name: select(layer, name),
+    )
+    return trial_variant, variant_control
+
+
+@app.cell
+def open_trial(files, layer, scan, trial_variant, variants):
+    on_trial, _why = open_weight(files, scan, variants, trial_variant, layer)
+    mo.stop(on_trial is None, say([_why]))
+    get_scheme, set_scheme = mo.state(on_trial.scheme, allow_self_loops=True)
+    return get_scheme, on_trial, set_scheme
+
+
+@app.cell
+def choose_scheme(get_scheme, on_trial, set_scheme, variant_control):
+    # Named, so that they live: what nobody holds no longer answers.
+    scheme_controls = create_controls(get_scheme(), on_trial, set_scheme)
+    show_controls([variant_control, *scheme_controls])
+    return (scheme_controls,)
+
+
+@app.cell
+def explain_controls(on_trial):
+    mo.accordion({"What the controls mean": show_table(tables.trials.create_control_table())})
+    return
+
+
+@app.cell
+def try_scheme(files, get_scheme, on_trial, trial_variant):
+    trial, _why = attempt_scheme(files, trial_variant, on_trial, get_scheme())
+    mo.stop(trial is None, say([_why], "warn"))
+    show_trial_numbers(trial)
+    return (trial,)
+
+
+@app.cell
+def show_trial(colors, files, layer, log_counts, trial, trial_variant):
+    _picture = figures.style.pictures.get(
+        ("trial", files, layer, trial_variant, trial.tried.scheme, log_counts.value),
+        lambda: figures.trials.render_trial(
+            trial, trial_variant, colors, log=log_counts.value, about=layer
+        ),
+    )
+    show_picture(_picture)
+    return
+
+
+@app.cell(hide_code=True)
+def explain_candidates(on_trial):
+    mo.md("""
+    **The candidates**: the schemes worth trying for this weight, the best worst channel first.
+    """)
+    return
+
+
+@app.cell
+def ask_for_candidates(on_trial):
+    compare = mo.ui.run_button(label=f"Compare them on {on_trial.exact.size:,} weights")
+    compare if on_trial.exact.size > LARGE_WEIGHT else None
+    return (compare,)
+
+
+@app.cell
+def compare_candidates(compare, files, on_trial, trial_variant):
+    mo.stop(on_trial.exact.size > LARGE_WEIGHT and not compare.value)
+    with spin_if_many("Trying the candidates", on_trial.exact.size):
+        candidates, _why = list_candidates(files, trial_variant, on_trial)
+    mo.stop(not candidates, say([_why], "warn"))
+    return (candidates,)
+
+
+@app.cell
+def choose_size(candidates, on_trial):
+    _limits = tables.trials.create_size_limits(candidates, on_trial.byte_count)
+    size_limit = mo.ui.dropdown(
+        _limits, value=next(iter(_limits)), label="Size", allow_select_none=False
+    )
+    size_limit
+    return (size_limit,)
+
+
+@app.cell
+def choose_candidate(candidates, on_trial, size_limit):
+    shown_candidates = tables.trials.select_affordable(candidates, size_limit.value)
+    candidate_table = show_candidates(
+        tables.trials.create_candidate_table(shown_candidates, on_trial)
+    )
+    candidate_table
+    return candidate_table, shown_candidates
+
+
+@app.cell
+def apply_candidate(candidate_table, set_scheme, shown_candidates):
+    _rows = candidate_table.value.index
+    _scheme = shown_candidates[_rows[0]].scheme if len(_rows) else None
+    mo.ui.button(
+        label=f"Put {_scheme} into the controls" if _scheme else "Select a row to try it",
+        disabled=_scheme is None,
+        on_change=lambda _: set_scheme(_scheme),
+    )
+    return
+
+
+@app.cell(hide_code=True)
 def ask_what_to_take(variants):
     mo.md("""
     ## 5. Take it with you
@@ -678,7 +923,7 @@ def choose_exclusion(findings, scan, variants):
 @app.cell
 def show_exclusion(exclude_layers, exclude_tool, pairings, ranked, variants):
     _text = write_exclusion(exclude_tool.value, variants, pairings, exclude_layers.value, ranked)
-    mo.ui.code_editor(_text, language="python", disabled=True, max_height=420)
+    show_code(_text, "The text to paste")
     return
 
 

@@ -36,7 +36,7 @@ DIAGRAM = """
     scan
     channels requantize
     planning
-    rewrite
+    rewrite trials
     rules_resolution
     rules_parameters
     rules_file

@@ -4,6 +4,6 @@
 process serves several viewers, and both belong to the process.
 """
 
-from . import channels, codes, heatmap, page, style, weights
+from . import channels, codes, heatmap, page, style, trials, weights
 
-__all__ = ["channels", "codes", "heatmap", "page", "style", "weights"]
+__all__ = ["channels", "codes", "heatmap", "page", "style", "trials", "weights"]

@@ -28,6 +28,11 @@ PAGE_STYLE = """
 .playground-table th { font-weight: 600; overflow-wrap: normal; }
 .playground-table tbody tr:hover { background: #80808018; }
 .playground-table td:last-child { opacity: 0.75; }
+.playground-controls { display: grid; gap: 0.5rem 1rem; align-items: end;
+  grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.playground-code { overflow-x: auto; max-height: 26rem; padding: 0.75rem; margin: 0;
+  border: 1px solid #80808033; border-radius: 4px; font-size: 0.8rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
 """
 
 

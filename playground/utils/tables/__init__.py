@@ -4,6 +4,6 @@ A module for each part of the page. Cells are rounded for reading. Names come fr
 plain text: `text.to_html` escapes them.
 """
 
-from . import findings, layers, overview, pairing, ranking, text, weights
+from . import findings, layers, overview, pairing, ranking, text, trials, weights
 
-__all__ = ["findings", "layers", "overview", "pairing", "ranking", "text", "weights"]
+__all__ = ["findings", "layers", "overview", "pairing", "ranking", "text", "trials", "weights"]

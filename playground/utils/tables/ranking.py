@@ -53,6 +53,10 @@ class RankedLayer:
         """The worst of its findings, empty without one."""
         return worst_severity(self.findings)
 
+    @property
+    def is_quantized(self) -> bool:
+        return self.measured is not None and self.measured.quantization is not None
+
     def metric(self, name: str) -> float:
         return self.measured.metrics[name] if self.measured is not None else math.nan
 

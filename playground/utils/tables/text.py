@@ -64,6 +64,14 @@ def to_html(table: pd.DataFrame) -> str:
     )
 
 
+def to_code(text: str, label: str) -> str:
+    """Return a text to copy, which the keyboard reaches and a reader announces by its label."""
+    return (
+        f'<pre class="playground-code" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f"{escape(text)}</pre>"
+    )
+
+
 def escape(cell: object) -> str:
     return html.escape(str(cell), quote=True)
 

@@ -1,0 +1,235 @@
+"""One weight on trial: what it is today beside what another scheme would make of it.
+
+`open_weight` reads the float weight and the file's once; then `attempt` is quick: for a control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .histograms import DEFAULT_BINS, count_in_bins
+from .model_file import Model
+from .planning import Candidate, list_candidates, read_exact, why_not_run
+from .quantization import is_integer
+from .records import Layer, WeightTensor
+from .requantize import (
+    BLOCK_SIZES,
+    CHUNK_ELEMENTS,
+    CLIPPINGS,
+    DATA_TYPES,
+    GRANULARITIES,
+    Scheme,
+    compute_sqnr_db,
+    count_bytes,
+    data_type_bits,
+    lowest_db,
+    own_axis,
+    requantize,
+    scheme_of,
+)
+from .scan import Scan
+
+PERCENTILES = (99.0, 99.9, 99.99, 99.999)
+USUAL_BLOCK_SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A weight under one scheme.
+
+    Attributes:
+        channel_sqnr_db: of each output channel; NaN for one that is all zero.
+        byte_count: codes, scales and zero-points.
+        counts: of the values, in the bins of the trial.
+    """
+
+    scheme: Scheme
+    sqnr_db: float
+    channel_sqnr_db: np.ndarray
+    byte_count: int
+    counts: np.ndarray
+
+    @property
+    def worst_channel_sqnr_db(self) -> float:
+        """NaN where every channel is zero."""
+        return lowest_db(self.channel_sqnr_db)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What the file holds, and what a scheme would make of it, over the same bins.
+
+    Attributes:
+        edges: of the bins, in the unit of the weights.
+        exact_counts: of the float weight.
+        why_not_run: why onnxruntime cannot run the layer under the scheme; None where it can.
+    """
+
+    edges: np.ndarray
+    exact_counts: np.ndarray
+    today: Outcome
+    tried: Outcome
+    why_not_run: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class WeightOnTrial:
+    """A weight of a variant, its float original, and what the file says of it.
+
+    Attributes:
+        exact, held: the float weight and today's values, in the layer's frame.
+        scale_type: what the file's scales are stored as; a change keeps it.
+    """
+
+    row: str
+    layer: Layer
+    exact: np.ndarray
+    held: np.ndarray
+    scheme: Scheme
+    byte_count: int
+    scale_type: str
+
+    @property
+    def channel_axis(self) -> int:
+        weight = self.layer.weight
+        return (weight.channel_axis or 0) if weight is not None else 0
+
+    def attempt(self, scheme: Scheme) -> Trial:
+        """Return what a scheme would make of the weight, beside today.
+
+        Raises:
+            ValueError: as `requantize`. The message is one sentence.
+        """
+        done = requantize(self.exact, scheme, self.channel_axis, self.scale_type)
+        arrays = (self.exact, self.held, done.values)
+        edges = _shared_edges(arrays)
+        exact, held, tried = (_count(array, edges) for array in arrays)
+        tensor_db, channels_db = self._today_db
+        return Trial(
+            edges,
+            exact,
+            Outcome(self.scheme, tensor_db, channels_db, self.byte_count, held),
+            Outcome(scheme, done.sqnr_db, done.channel_sqnr_db, done.byte_count, tried),
+            why_not_run(self.layer, scheme),
+        )
+
+    @cached_property
+    def _today_db(self) -> tuple[float, np.ndarray]:
+        return compute_sqnr_db(self.exact, self.held, self.channel_axis)
+
+    def list_candidates(self) -> tuple[Candidate, ...]:
+        """Return the sensible schemes, best worst channel first, today's left out."""
+        found = list_candidates(
+            self.exact, self.scheme, self.channel_axis, self.held, scale_type=self.scale_type
+        )
+        return tuple(one for one in found if one.scheme != self.scheme)
+
+
+def open_weight(scan: Scan, variants: Mapping[str, Model], variant: str, row: str) -> WeightOnTrial:
+    """Return the weight of a row and its float original, both read.
+
+    Raises:
+        ValueError: there is nothing to compare, or no scheme to start from; one sentence.
+        UnavailableError: bytes are missing.
+    """
+    exact = read_exact(scan, variants, variant, row)
+    layer = scan.rows[row][variant].layer
+    weight = scan.rows[row][variant].weight
+    scheme = scheme_of(weight)
+    if scheme is None or weight.quantization is None:
+        raise ValueError(f"{weight.data_type} codes have no scheme to start from")
+    return WeightOnTrial(
+        row,
+        layer,
+        exact.astype(np.float32, copy=False),
+        weight.values,
+        scheme,
+        count_bytes(weight.quantization, weight.source.shape),
+        weight.quantization.scale_source.data_type,
+    )
+
+
+def _shared_edges(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return the edges of equal bins from the lowest to the highest finite value of all."""
+    ends = [end for array in arrays for end in _ends(array)]
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
+    half = max(0.5, abs(low) / 2**20) if low == high else 0.0
+    return np.linspace(low - half, high + half, DEFAULT_BINS + 1)
+
+
+def _ends(array: np.ndarray) -> tuple[float, ...]:
+    if not array.size:
+        return ()
+    ends = float(array.min()), float(array.max())
+    if np.isfinite(ends).all():
+        return ends
+    finite = array[np.isfinite(array)]
+    return (float(finite.min()), float(finite.max())) if finite.size else ()
+
+
+def _count(array: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    flat = array.T.reshape(-1) if array.flags.f_contiguous else array.reshape(-1)
+    counts = np.zeros(len(edges) - 1, np.int64)
+    for start in range(0, flat.size, CHUNK_ELEMENTS):
+        counts += count_in_bins(flat[start : start + CHUNK_ELEMENTS], edges)
+    return counts
+
+
+# ------------------------------------------------- the parts of a scheme, and what fits what
+
+
+def change_scheme(scheme: Scheme, part: str, value: object) -> Scheme:
+    """Return a scheme with one part changed, and the others as near as they fit it."""
+    parts: dict[str, Any] = asdict(scheme) | {part: value}
+    if not is_integer(parts["data_type"]):
+        parts |= {"symmetric": True, "bits": None, "reduce_range": False}
+    elif parts["bits"] not in _list_bits(parts["data_type"]):
+        parts["bits"] = None
+    if is_integer(parts["data_type"]) and not _can_reduce(parts["data_type"], parts["bits"]):
+        parts["reduce_range"] = False
+    if parts["granularity"] != "per-block":
+        parts["block_size"] = None
+    elif parts["block_size"] is None:
+        parts["block_size"] = USUAL_BLOCK_SIZE
+    if parts["granularity"] == "per-tensor" or part == "granularity":
+        parts["axis"] = None
+    if parts["clipping"] == "std" and parts["data_type"] != "float8e4m3fn":
+        parts["clipping"] = "min-max"
+    return Scheme(**parts)
+
+
+def list_choices(scheme: Scheme, weight: WeightTensor) -> dict[str, tuple[Any, ...]]:
+    """Return part of a scheme -> the values that fit the others; one alone is no choice."""
+    integer = is_integer(scheme.data_type)
+    tensor, blocked = scheme.granularity == "per-tensor", scheme.granularity == "per-block"
+    reducible = integer and _can_reduce(scheme.data_type, scheme.bits)
+    own = own_axis(scheme.granularity, weight.channel_axis or 0, len(weight.shape))
+    axes = (axis for axis in range(len(weight.shape)) if axis != own)
+    sizes = sorted({*BLOCK_SIZES, scheme.block_size or USUAL_BLOCK_SIZE})
+    clips = CLIPPINGS if scheme.data_type == "float8e4m3fn" else CLIPPINGS[:-1]
+    cuts = sorted({*PERCENTILES, scheme.percentile})
+    return {
+        "data_type": DATA_TYPES,
+        "bits": _list_bits(scheme.data_type) if integer else (None,),
+        "granularity": GRANULARITIES if weight.shape else GRANULARITIES[:1],
+        "axis": (None,) if tensor else (None, *axes),
+        "block_size": tuple(sizes) if blocked else (None,),
+        "symmetric": (True, False) if integer else (True,),
+        "reduce_range": (False, True) if reducible else (False,),
+        "clipping": clips,
+        "percentile": tuple(cuts) if scheme.clipping == "percentile" else (scheme.percentile,),
+    }
+
+
+def _list_bits(data_type: str) -> tuple[int | None, ...]:
+    """Return the numbers of bits that leave codes unused, after None: all of them."""
+    return None, *range(min(8, data_type_bits(data_type) - 1), 1, -1)
+
+
+def _can_reduce(data_type: str, bits: int | None) -> bool:
+    return (bits or data_type_bits(data_type)) >= 3
