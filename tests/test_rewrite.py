@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from playground.utils.parameter_inspector import (
     list_layers,
     load_model,
     open_folder,
+    rewrite,
     scan_variants,
 )
 from playground.utils.parameter_inspector.findings import find_problems
@@ -437,16 +439,72 @@ def test_another_form_of_storage_is_refused_in_one_sentence(quantize, tmp_path):
     assert "\n" not in str(why.value)
 
 
-def test_external_data_is_refused(tmp_path):
-    model = int8_conv()
+def test_a_file_that_onnxruntime_optimized_before_loads_again_where_it_can_fuse_more(tmp_path):
+    nodes = [
+        dequantize_node(axis=0, block_size=16),
+        helper.make_node("MatMul", ["x", "w"], ["m"], "matmul"),
+        helper.make_node("Add", ["b", "m"], ["a"]),
+        # What MatMulAddFusion left behind when it fused another MatMul of the same file.
+        helper.make_node("Reshape", ["a", "gemm_input_shape"], ["r"]),
+        helper.make_node("Gemm", ["r", "w2"], ["g"], "gemm"),
+        helper.make_node("Reshape", ["g", "gemm_output_shape"], ["y"]),
+    ]
+    arrays = {
+        "q": codes("uint4", 32, 6), "s": scales(2, 6), "z": codes("uint4", 2, 6),
+        "b": floats(6), "w2": floats(6, 7),
+        "gemm_input_shape": np.array([15, 6]), "gemm_output_shape": np.array([3, 5, 7]),
+    }  # fmt: skip
+    model = make_model(nodes, arrays, inputs={"x": (3, 5, 32)})
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, (3, 5, 7))
+    model.graph.output[0].CopyFrom(output)
+    path, values = saved(model, tmp_path), floats(32, 6)
+    save_changed_model(path, {"matmul": (Scheme("int16"), values)}, tmp_path / "out.onnx")
+    x = floats(3, 5, 32, seed=4)
+    held = requantize(values, Scheme("int16"), channel_axis=1).values
+    expected = ((x @ held + arrays["b"]).reshape(15, 6) @ arrays["w2"]).reshape(3, 5, 7)
+    np.testing.assert_allclose(run(tmp_path / "out.onnx", {"x": x}), expected, rtol=2e-3, atol=1e-3)
+
+
+@pytest.fixture
+def external(tmp_path):
+    """A model that keeps its weights in a file of its own."""
     onnx.save(
-        shaped(model), tmp_path / "m.onnx", save_as_external_data=True, location="weights",
+        shaped(int8_conv()), tmp_path / "m.onnx", save_as_external_data=True, location="weights",
         size_threshold=0,
     )  # fmt: skip
-    with pytest.raises(RewriteError, match=r"m.onnx keeps its weights in another file \('q'\)"):
-        save_changed_model(
-            tmp_path / "m.onnx", {"conv": (Scheme(), floats(*CONV_SHAPE))}, tmp_path / "out.onnx"
-        )
+    return tmp_path / "m.onnx"
+
+
+def test_a_model_with_external_data_becomes_one_file_that_needs_no_other(external, tmp_path):
+    values, scheme, alone = floats(*CONV_SHAPE), Scheme(), tmp_path / "alone"
+    alone.mkdir()
+    saved_ = save_changed_model(external, {"conv": (scheme, values)}, alone / "out.onnx")
+    found = onnx.load(saved_.path)  # would raise where a file is missing
+    assert not [t for t in found.graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    same_bits(at_input(found, "w"), requantize(values, scheme).values)
+
+
+def test_external_data_that_one_file_cannot_hold_is_refused(external, tmp_path, monkeypatch):
+    size = sum((tmp_path / name).stat().st_size for name in ("m.onnx", "weights"))
+    change = {"conv": (Scheme(), floats(*CONV_SHAPE))}
+    monkeypatch.setattr(rewrite, "MAX_FILE_BYTES", size)
+    save_changed_model(external, change, tmp_path / "out.onnx")
+    monkeypatch.setattr(rewrite, "MAX_FILE_BYTES", size - 1)
+    with pytest.raises(RewriteError, match="which holds 2 GB at most"):
+        save_changed_model(external, change, tmp_path / "too_large.onnx")
+    assert not (tmp_path / "too_large.onnx").exists()
+
+
+def test_the_changed_model_in_memory_is_the_file_and_nothing_stays_behind(tmp_path, monkeypatch):
+    path, change = saved(shaped(int8_conv()), tmp_path), {"conv": (Scheme(), floats(*CONV_SHAPE))}
+    save_changed_model(path, change, tmp_path / "out.onnx")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    content, found = rewrite.write_changed_model(path, change)
+    assert content == (tmp_path / "out.onnx").read_bytes()
+    assert found.file_bytes == len(content)
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(

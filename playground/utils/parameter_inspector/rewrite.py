@@ -11,12 +11,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from .layers import list_layers
 from .model_file import Model, load_model
@@ -38,6 +41,11 @@ FIRST_OPSETS = {
     "int4": 21, "uint4": 21, "float4e2m1": 23, "int2": 25, "uint2": 25,
 }  # fmt: skip
 PER_CHANNEL_OPSET, BLOCKS_OPSET = 13, 21
+# What onnxruntime's MatMulAddFusion calls its constants. A float weight lets it fuse again, and it
+# fails where a file that it has optimized before holds those names.
+FUSION_NAMES = ("gemm_input_shape", "gemm_output_shape")
+# Protobuf's limit, with room for what a change adds.
+MAX_FILE_BYTES = 2_000_000_000
 
 
 class RewriteError(ValueError):
@@ -84,6 +92,15 @@ def create_changes(
     }
 
 
+def create_change(
+    scan: Scan, variants: Mapping[str, Model], variant: str, row: str, scheme: Scheme
+) -> dict[str, Change]:
+    """Return the change of one layer to a scheme, ready to be saved."""
+    values = read_exact(scan, variants, variant, row)
+    bias = read_exact_bias(scan, variants, variant, row)
+    return {scan.rows[row][variant].layer.name: Change(scheme, values, bias)}
+
+
 def save_changed_model(
     path: Path, changes: Mapping[str, Change | tuple[Scheme, np.ndarray]], out: Path
 ) -> Saved:
@@ -93,8 +110,8 @@ def save_changed_model(
         changes: by the layer names of that model.
 
     Raises:
-        RewriteError: a layer or scheme that cannot be written, an external-data model, or a result
-            that ``onnx.checker`` refuses. Nothing is written then.
+        RewriteError: a layer or scheme that cannot be written, more than one file can hold, or a
+            result that ``onnx.checker`` refuses. Nothing is written then.
         ModelFileError: the file is not a model.
         OSError: ``out`` cannot be written.
     """
@@ -102,18 +119,27 @@ def save_changed_model(
     if out.exists() and out.samefile(path):
         raise RewriteError(f"{out} is the model itself: give the changed one another name")
     layers = {layer.name: layer for layer in list_layers(load_model(path))}
-    proto = onnx.load(path, load_external_data=False)
-    _refuse_external_data(path, proto)
+    proto = _load_whole(path)
     wanted = [(_find(layers, name), Change(*change)) for name, change in changes.items()]
     raised = _raise_opset(path, proto, [change.scheme for _, change in wanted])
     graph = _Graph(proto)
     for layer, change in wanted:
         _change_layer(graph, layer, change)
     graph.drop_unused()
+    graph.free_fusion_names()
     _check(path, proto)
     content = proto.SerializeToString()
     out.write_bytes(content)
     return Saved(out, tuple(changes), len(content), path.stat().st_size, raised)
+
+
+def write_changed_model(
+    path: Path, changes: Mapping[str, Change | tuple[Scheme, np.ndarray]]
+) -> tuple[bytes, Saved]:
+    """Return the file that `save_changed_model` writes, and what it says; none is left behind."""
+    with TemporaryDirectory() as folder:
+        saved = save_changed_model(path, changes, Path(folder) / "changed.onnx")
+        return saved.path.read_bytes(), saved
 
 
 def _find(layers: Mapping[str, Layer], name: str) -> Layer:
@@ -122,13 +148,24 @@ def _find(layers: Mapping[str, Layer], name: str) -> Layer:
     return layers[name]
 
 
-def _refuse_external_data(path: Path, proto: onnx.ModelProto) -> None:
-    for tensor in proto.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise RewriteError(
-                f"{path.name} keeps its weights in another file ({tensor.name!r}): "
-                "save it as one file first"
-            )
+def _load_whole(path: Path) -> onnx.ModelProto:
+    """Return a model with what it keeps in other files, which one file then holds."""
+    proto = onnx.load(path, load_external_data=False)
+    stored = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
+    try:
+        locations = {path.parent / ExternalDataInfo(tensor).location for tensor in stored}
+        size = sum(one.stat().st_size for one in (path, *locations))
+        if size <= MAX_FILE_BYTES:
+            onnx.load_external_data_for_model(proto, str(path.parent))
+    except Exception as error:  # onnx's checks of the path, and missing bytes
+        reason = " ".join(str(error).split())[:200]
+        raise RewriteError(f"{path.name}: its other files cannot be read: {reason}") from error
+    if size > MAX_FILE_BYTES:
+        raise RewriteError(
+            f"{path.name} and its other files take {size / 1e9:.1f} GB: what would be written is "
+            "one ONNX file, which holds 2 GB at most"
+        )
+    return proto
 
 
 def _check(path: Path, proto: onnx.ModelProto) -> None:
@@ -329,6 +366,23 @@ class _Graph:
             if value.name in self.replaced:
                 self.graph.value_info.remove(value)
 
+    def free_fusion_names(self) -> None:
+        """Give the constants of an earlier fusion other names."""
+        ends = {value.name for value in (*self.graph.input, *self.graph.output)}
+        taken = [n for n in self.tensors if n.startswith(FUSION_NAMES) and n not in ends]
+        names = {name: self._new_name(f"earlier_{name}") for name in taken}
+        for tensor in self.graph.initializer:
+            tensor.name = names.get(tensor.name, tensor.name)
+        _rename_reads(self.graph, names)
+
+
+def _rename_reads(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename_reads(inner, names)
+
 
 def _names_read(graph: onnx.GraphProto) -> Iterator[str]:
     """Yield every name that a node or an output reads, in this graph and in those inside it."""
@@ -444,6 +498,27 @@ class Truth:
     exact: VariantTruth
     today: VariantTruth
     changed: VariantTruth
+
+
+def can_measure() -> bool:
+    """Whether onnxruntime is installed; it is not imported for that."""
+    return find_spec("onnxruntime") is not None
+
+
+def measure_changes(
+    exact: Path,
+    today: Path,
+    changes: Mapping[str, Change | tuple[Scheme, np.ndarray]],
+    samples: Path,
+) -> Truth:
+    """Run the float model, today's, and today's with changes, which is written for that only.
+
+    Raises:
+        RewriteError: as `save_changed_model` and `measure_truth`.
+    """
+    with TemporaryDirectory() as folder:
+        saved = save_changed_model(today, changes, Path(folder) / "changed.onnx")
+        return measure_truth(exact, today, saved.path, samples)
 
 
 def measure_truth(exact: Path, today: Path, changed: Path, samples: Path) -> Truth:
