@@ -29,6 +29,18 @@ with app.setup(hide_code=True):
         trials,
     )
     from playground.utils.parameter_inspector.findings import find_problems
+    from playground.utils.parameter_inspector.planning import (
+        PlanCancelledError,
+        choose,
+        list_options,
+    )
+    from playground.utils.parameter_inspector.rewrite import (
+        can_measure,
+        create_change,
+        create_changes,
+        measure_changes,
+        write_changed_model,
+    )
 
     KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
     RANKED_ON_A_PAGE = 50
@@ -39,7 +51,7 @@ with app.setup(hide_code=True):
     # Section 4: weights that are being tried, the last ones only and none that is very large;
     # what schemes would make of them.
     weights_on_trial, tried_schemes = SharedCache(size=4), SharedCache(size=64)
-    listed_candidates = SharedCache(size=64)
+    listed_candidates, listed_options = SharedCache(size=64), SharedCache(size=16)
     LARGE_WEIGHT = 4_000_000
 
 
@@ -299,6 +311,19 @@ def list_candidates(files, variant, on_trial):
 
 
 @app.function(hide_code=True)
+def create_variant_control(names, chosen, select):
+    """Return the control of the variant on trial."""
+    return mo.ui.dropdown(
+        names,
+        value=chosen,
+        label="Variant",
+        full_width=True,
+        allow_select_none=False,
+        on_change=select,
+    )
+
+
+@app.function(hide_code=True)
 def create_controls(scheme, on_trial, set_scheme):
     """Return a control for each part of a scheme, and one that undoes all."""
     controls = []
@@ -357,6 +382,109 @@ def show_candidates(table):
         show_search=False,
         label="Candidates",
     )
+
+
+@app.function(hide_code=True)
+def create_plan_button(get_run, set_run):
+    """Return the button that starts the search, or stops the one that runs."""
+    run = get_run()
+    if isinstance(run, threading.Event):
+        return mo.ui.button(label="Stop", kind="danger", on_change=lambda _: run.set())
+    label = "Try every layer" if run is None else "Try every layer again"
+    return mo.ui.button(label=label, on_change=lambda _: set_run(threading.Event()))
+
+
+@app.function(hide_code=True)
+def start_search(key, search, run, set_run, set_progress):
+    """Call ``search(progress, cancelled)`` in a thread; ``set_run`` gets its result or a sentence.
+
+    It ends early when ``run`` is set, when the cell that started it runs again, or with the page.
+    """
+    viewer, said = threading.current_thread(), [0.0]
+
+    def cancelled():
+        return run.is_set() or mo.current_thread().should_exit or not viewer.is_alive()
+
+    def progress(done, total, layer):
+        if time.monotonic() - said[0] > 0.3 and not cancelled():
+            said[0] = time.monotonic()
+            set_progress((done, total, layer))
+
+    def work():
+        try:
+            set_run(listed_options.get(key, lambda: search(progress, cancelled)))
+        except PlanCancelledError as stopped:
+            set_run(tables.trials.capitalize(f"{stopped}."))
+
+    mo.Thread(target=work, daemon=True).start()
+
+
+@app.function(hide_code=True)
+def create_target(kind, plan):
+    """Return the slider for a target: whole decibels, or the sizes that make a difference."""
+    if kind == "target_sqnr_db":
+        low, high, between = tables.trials.list_sqnr_targets(plan.curve)
+        label = "at least, in dB"
+        return mo.ui.slider(low, high, 1, between, label=label, include_input=True, full_width=True)
+    sizes = tables.trials.list_size_targets(plan)
+    label = "at most, in bytes"
+    return mo.ui.slider(
+        steps=sizes, value=plan.today_bytes, label=label, show_value=True, full_width=True
+    )
+
+
+@app.function(hide_code=True)
+def create_run_buttons(folder, what):
+    """Return the buttons that write a changed model, and that run it where that is possible."""
+    write = mo.ui.run_button(label=f"Write {what} into a model")
+    measure = mo.ui.run_button(label=f"Run {what} on the samples", disabled=not has_truth(folder))
+    return write, measure
+
+
+@app.function(hide_code=True)
+def has_truth(folder):
+    """Whether models can be run here on samples of the folder."""
+    return can_measure() and (folder.path / "samples.npz").is_file()
+
+
+@app.function(hide_code=True)
+def show_buttons(folder, *buttons):
+    """Return the buttons in a line, and a sentence where there is nothing to run."""
+    line = mo.hstack(buttons, justify="start", wrap=True)
+    why = (
+        "To run models, install onnxruntime and put samples.npz, the inputs by name and perhaps "
+        "labels, into the folder."
+    )
+    return line if has_truth(folder) else mo.vstack([line, say([why])])
+
+
+@app.function(hide_code=True)
+def write_file(create, path, name):
+    """Return the download of the model at ``path`` with changes, or a sentence why there is none.
+
+    Args:
+        create: returns the changes.
+    """
+    try:
+        with mo.status.spinner("Writing the model", remove_on_exit=True):
+            content, saved = write_changed_model(path, create())
+    except (ValueError, OSError) as error:
+        return say([f"This cannot be written: {error}."], "warn")
+    link = mo.download(content, name, "application/octet-stream", label=f"Download {name}")
+    done = say([tables.trials.describe_saved(saved)], "success")
+    return mo.vstack([done, mo.hstack([link], justify="start")])
+
+
+@app.function(hide_code=True)
+def show_truth(create, variants, variant, folder):
+    """Return what float, today's and the changed model do on the samples, or why that failed."""
+    exact, today = next(iter(variants.values())).path, variants[variant].path
+    try:
+        with mo.status.spinner("Running the three models", remove_on_exit=True):
+            truth = measure_changes(exact, today, create(), folder.path / "samples.npz")
+    except (ValueError, OSError) as error:
+        return say([f"This cannot be measured: {error}."], "warn")
+    return show_table(tables.trials.create_truth_table(truth))
 
 
 @app.function(hide_code=True)
@@ -789,14 +917,7 @@ def choose_trial_variant(get_variant, layer, ranked, select, variants):
     _names = [one.variant for one in ranked if one.layer == layer and one.is_quantized]
     mo.stop(not _names, say(tables.trials.explain_no_trial(list(variants))))
     trial_variant = get_variant() if get_variant() in _names else _names[0]
-    variant_control = mo.ui.dropdown(
-        _names,
-        value=trial_variant,
-        label="Variant",
-        full_width=True,
-        allow_select_none=False,
-        on_change=lambda name: select(layer, name),
-    )
+    variant_control = create_variant_control(_names, trial_variant, partial(select, layer))
     return trial_variant, variant_control
 
 
@@ -895,6 +1016,177 @@ def apply_candidate(candidate_table, set_scheme, shown_candidates):
         disabled=_scheme is None,
         on_change=lambda _: set_scheme(_scheme),
     )
+    return
+
+
+@app.cell(hide_code=True)
+def explain_trial_file(on_trial):
+    mo.md("""
+    **The truth**: a prediction is worth checking. The scheme of the controls, written into a model
+    with nothing else changed, to download or to run beside float and today.
+    """)
+    return
+
+
+@app.cell
+def offer_trial(folder, trial):
+    # A result belongs to one trial: the next one asks again.
+    write_trial, run_trial = create_run_buttons(folder, "this change")
+    show_buttons(folder, write_trial, run_trial)
+    return run_trial, write_trial
+
+
+@app.cell
+def prepare_trial(get_scheme, layer, scan, trial_variant, variants):
+    create_trial = partial(create_change, scan, variants, trial_variant, layer, get_scheme())
+    return (create_trial,)
+
+
+@app.cell
+def write_trial_file(create_trial, model_choice, trial_variant, variants, write_trial):
+    mo.stop(not write_trial.value)
+    _name = tables.text.name_file(f"{model_choice.value}-{trial_variant}-one-layer")
+    write_file(create_trial, variants[trial_variant].path, f"{_name}.onnx")
+    return
+
+
+@app.cell
+def show_trial_truth(create_trial, folder, run_trial, trial_variant, variants):
+    mo.stop(not run_trial.value)
+    show_truth(create_trial, variants, trial_variant, folder)
+    return
+
+
+@app.cell(hide_code=True)
+def explain_plan(ranked):
+    mo.md("""
+    **The whole model**: the cheapest change of each layer that reaches a target. Every layer is
+    tried with every candidate first; the page stays usable meanwhile.
+    """) if any(one.is_quantized for one in ranked) else None
+    return
+
+
+@app.cell
+def choose_plan_variant(ranked):
+    # The variant of the worst layer stands first.
+    _names = list(dict.fromkeys(one.variant for one in ranked if one.is_quantized))
+    mo.stop(not _names)
+    plan_choice = mo.ui.dropdown(_names, value=_names[0], label="Variant", allow_select_none=False)
+    return (plan_choice,)
+
+
+@app.cell
+def hold_search(plan_choice, scan):
+    # What came of the search: nothing yet, an event that stops it, options, or why it ended.
+    plan_variant = plan_choice.value
+    get_run, set_run = mo.state(None, allow_self_loops=True)
+    get_progress, set_progress = mo.state((0, 1, ""))
+    return get_progress, get_run, plan_variant, set_progress, set_run
+
+
+@app.cell
+def control_search(get_run, plan_choice, set_run):
+    plan_button = create_plan_button(get_run, set_run)
+    mo.hstack([plan_choice, plan_button], justify="start")
+    return (plan_button,)
+
+
+@app.cell
+def search_options(files, get_run, plan_variant, scan, set_progress, set_run, variants):
+    mo.stop(not isinstance(get_run(), threading.Event))
+    _search = partial(list_options, scan, variants, plan_variant)
+    start_search((files, plan_variant), _search, get_run(), set_run, set_progress)
+    return
+
+
+@app.cell
+def show_progress(get_progress, get_run):
+    mo.stop(not isinstance(get_run(), threading.Event))
+    mo.Html(tables.trials.describe_progress(*get_progress()))
+    return
+
+
+@app.cell
+def read_options(get_run):
+    _ended = say([get_run()]) if isinstance(get_run(), str) else None
+    mo.stop(not isinstance(get_run(), tuple), _ended)
+    plan_options, left_out = get_run()
+    _table = tables.trials.create_left_out_table(left_out)
+    show_problems(f"{len(_table)} layers stay as they are", _table)
+    return left_out, plan_options
+
+
+@app.cell
+def choose_target_kind(plan_options):
+    mo.stop(not plan_options, say(["No layer of this variant can be changed."], "warn"))
+    _kinds = {"the worst channel": "target_sqnr_db", "the size of the weights": "target_bytes"}
+    target_kind = mo.ui.radio(_kinds, value="the worst channel", inline=True, label="Aim at")
+    target_kind
+    return (target_kind,)
+
+
+@app.cell
+def choose_target(left_out, plan_options, target_kind):
+    target = create_target(target_kind.value, choose(plan_options, left_out, 0.0))
+    target
+    return (target,)
+
+
+@app.cell
+def make_plan(left_out, plan_options, target, target_kind):
+    plan = choose(plan_options, left_out, **{target_kind.value: target.value})
+    _missed = say(tables.trials.explain_unreachable(plan), "warn")
+    _summary = say([tables.trials.summarize_plan(plan)], "success" if not _missed else "info")
+    mo.vstack([_summary, _missed] if _missed else [_summary])
+    return (plan,)
+
+
+@app.cell
+def show_changes(plan):
+    show_table(tables.trials.create_change_table(plan)) if plan.changes else None
+    return
+
+
+@app.cell
+def show_trade_off(plan):
+    show_picture(figures.trials.render_trade_off(plan))
+    return
+
+
+@app.cell
+def show_overrides(plan):
+    mo.stop(not plan.changes)
+    _text = show_code(plan.overrides, "TensorQuantOverrides for onnxruntime's quantizer")
+    mo.vstack([mo.md("For onnxruntime's quantizer, as `TensorQuantOverrides`:"), _text])
+    return
+
+
+@app.cell
+def offer_plan(folder, plan):
+    mo.stop(not plan.changes)
+    write_plan, run_plan = create_run_buttons(folder, "these changes")
+    show_buttons(folder, write_plan, run_plan)
+    return run_plan, write_plan
+
+
+@app.cell
+def prepare_plan(plan, plan_variant, scan, variants):
+    create_plan = partial(create_changes, plan, scan, variants, plan_variant)
+    return (create_plan,)
+
+
+@app.cell
+def write_plan_file(create_plan, model_choice, plan_variant, variants, write_plan):
+    mo.stop(not write_plan.value)
+    _name = tables.text.name_file(f"{model_choice.value}-{plan_variant}-changed")
+    write_file(create_plan, variants[plan_variant].path, f"{_name}.onnx")
+    return
+
+
+@app.cell
+def show_plan_truth(create_plan, folder, plan_variant, run_plan, variants):
+    mo.stop(not run_plan.value)
+    show_truth(create_plan, variants, plan_variant, folder)
     return
 
 

@@ -30,6 +30,8 @@ PAGE_STYLE = """
 .playground-table td:last-child { opacity: 0.75; }
 .playground-controls { display: grid; gap: 0.5rem 1rem; align-items: end;
   grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.playground-progress { display: flex; gap: 0.75rem; align-items: center; flex-wrap: wrap; }
+.playground-progress span { overflow-wrap: anywhere; }
 .playground-code { overflow-x: auto; max-height: 26rem; padding: 0.75rem; margin: 0;
   border: 1px solid #80808033; border-radius: 4px; font-size: 0.8rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }

@@ -163,7 +163,8 @@ def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
     ax.plot(*today, "o", ms=8, mfc="none", mec=INK, mew=1.4)
     ax.plot(*chosen, "o", ms=7, color=SELECTED)
     for (x, y), text in ((today, "today"), (chosen, format_db(chosen[1]))):
-        ax.annotate(text, (x, y), (6, -10), textcoords="offset points", fontsize=SMALL, **FONT)
+        ax.annotate(text, (x, y), (8, 4), textcoords="offset points", fontsize=SMALL, **FONT)
+    ax.margins(0.02, 0.1)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6))

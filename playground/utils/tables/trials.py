@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ..parameter_inspector.planning import Candidate, why_not_run
+from ..parameter_inspector.planning import Candidate, Plan, TradeOff, why_not_run
 from ..parameter_inspector.requantize import Scheme, data_type_bits, own_axis
+from ..parameter_inspector.rewrite import Saved, Truth, VariantTruth
 from ..parameter_inspector.trials import Trial, WeightOnTrial, list_choices
 from .layers import MEANINGS
 from .ranking import format_cell
-from .text import NOTHING, format_bytes, join_names
+from .text import NOTHING, escape, format_bytes, join_names
 
 # Part of a scheme -> its control's label, and what the word means.
 CONTROLS = {
@@ -182,4 +183,108 @@ def create_candidate_table(
                 why_not_run(on_trial.layer, one.scheme) or "yes" for one in candidates
             ],
         }
+    )
+
+
+# The whole model ----------------------------------------------------------------------------------
+
+
+def create_change_table(plan: Plan) -> pd.DataFrame:
+    """Return a row for each layer that changes: from, to, what it gains and what it costs."""
+    rows = [
+        (
+            change.row,
+            str(change.before.scheme),
+            str(change.after.scheme),
+            f"{format_db(change.before.worst_channel_sqnr_db)} → "
+            f"{format_db(change.after.worst_channel_sqnr_db)}",
+            f"{change.before.byte_count:,} → {change.after.byte_count:,}",
+        )
+        for change in plan.changes
+    ]
+    return pd.DataFrame(rows, columns=["Layer", "From", "To", "Worst channel", "Bytes"])
+
+
+def summarize_plan(plan: Plan) -> str:
+    """Return what the changes come to, in one sentence."""
+    today, after = plan.today_bytes, plan.byte_count
+    growth = "" if today == after else f" ({format_growth(after, today)})"
+    count = len(plan.changes)
+    changes = "No layer has to change" if not count else f"{count} of {len(plan.options)} layers"
+    return (
+        f"{changes}{' change' if count else ''}: worst channel "
+        f"{format_db(plan.today_worst_sqnr_db)} → {format_db(plan.worst_sqnr_db)}, weights "
+        f"{today:,} → {after:,} bytes{growth}."
+    )
+
+
+def explain_unreachable(plan: Plan) -> list[str]:
+    """Return a sentence for each layer that misses the target, or for the model."""
+    return [
+        f"{row}: {reason}." if row else f"{capitalize(reason)}."
+        for row, reason in plan.unreachable.items()
+    ]
+
+
+def create_left_out_table(left_out: Mapping[str, str]) -> pd.DataFrame:
+    """Return the layers that cannot be changed, and why."""
+    return pd.DataFrame(list(left_out.items()), columns=["Layer", "Why it stays as it is"])
+
+
+def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
+    """Return the lowest and the highest target worth asking for in whole dB, and one between.
+
+    The one between is 30 dB, well above the 20 where it begins to hurt, or what comes near to it.
+    """
+    levels = [point.worst_sqnr_db for point in curve if math.isfinite(point.worst_sqnr_db)]
+    low = math.floor(min(levels, default=0.0))
+    high = max(low + 1, math.ceil(max(levels, default=0.0)))
+    return low, high, min(max(30, low), high)
+
+
+def list_size_targets(plan: Plan) -> list[int]:
+    """Return the sizes that make a difference, today's among them."""
+    return sorted({*(point.byte_count for point in plan.curve), plan.today_bytes})
+
+
+def describe_progress(done: int, total: int, layer: str) -> str:
+    """Return how far the search is, as HTML."""
+    words = f"{done} of {total} layers tried" if done else "Reading the first layer"
+    return (
+        f'<div class="playground-progress"><progress max="{max(1, total)}" value="{done}" '
+        f'aria-label="Layers tried"></progress><span>{words}</span> '
+        f"<span>{escape(layer)}</span></div>"
+    )
+
+
+# The truth ----------------------------------------------------------------------------------------
+
+
+def create_truth_table(truth: Truth) -> pd.DataFrame:
+    """Return what the three models did on the samples."""
+    models = {"Float": truth.exact, "Today": truth.today, "Changed": truth.changed}
+    columns = {
+        "Model": list(models),
+        "Right answers": [_spell_accuracy(one, truth.sample_count) for one in models.values()],
+        "SQNR of the outputs": [
+            "the reference" if one.output_sqnr_db is None else format_db(one.output_sqnr_db)
+            for one in models.values()
+        ],
+    }
+    table = pd.DataFrame(columns)
+    return table if truth.exact.accuracy is not None else table.drop(columns="Right answers")
+
+
+def _spell_accuracy(found: VariantTruth, count: int) -> str:
+    if found.accuracy is None:
+        return NOTHING
+    return f"{round(found.accuracy * count):,} of {count:,}, {found.accuracy:.1%}"
+
+
+def describe_saved(saved: Saved) -> str:
+    """Return what was written, in one sentence."""
+    opset = f", now opset {saved.raised_opset}" if saved.raised_opset else ""
+    return (
+        f"The file is ready: {saved.today_bytes:,} → {saved.file_bytes:,} bytes{opset}; "
+        f"{len(saved.layers)} of its layers changed, onnx.checker agrees."
     )
