@@ -411,10 +411,11 @@ def start_search(key, search, run, set_run, set_progress):
             set_progress((done, total, layer))
 
     def work():
+        set_progress((0, 1, ""))
         try:
             set_run(listed_options.get(key, lambda: search(progress, cancelled)))
-        except PlanCancelledError as stopped:
-            set_run(tables.trials.capitalize(f"{stopped}."))
+        except (PlanCancelledError, ValueError, OSError, MemoryError) as ended:
+            set_run(tables.trials.capitalize(f"{str(ended) or 'there is not enough memory'}."))
 
     mo.Thread(target=work, daemon=True).start()
 

@@ -6,11 +6,17 @@ import ast
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
+from models_for_tests import dequantize_node, floats, make_model
+from onnx import helper
 
 import playground.quantization as notebook
+from playground.utils.parameter_inspector.planning import PlanCancelledError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "playground" / "quantization.py"
@@ -141,3 +147,147 @@ def test_a_model_that_changes_appears_or_goes_makes_the_folder_another(tmp_path)
         seen.append(notebook.identify_folder(tmp_path))
     (tmp_path / "notes.txt").write_bytes(b"1")
     assert notebook.identify_folder(tmp_path) == seen[-1]
+
+
+# Section 4 ----------------------------------------------------------------------------------------
+
+TRIAL = "Another quantization of the weights of"
+HOSTILE = '<img src=x onerror="window.hacked=1">'
+
+
+def test_section_4_opens_on_the_variant_whose_layer_is_worst_with_the_scheme_of_the_file():
+    outputs, definitions = run_on(ROOT / "models" / "dscnn")
+    assert definitions["trial_variant"] == "UINT8"
+    trial = definitions["trial"]
+    assert trial.today.scheme == trial.tried.scheme
+    assert str(trial.today.scheme) == "uint8 per-tensor asymmetric"
+    for words in (f"{TRIAL} /block1/conv_dw/Conv", "What the controls mean", "Candidates"):
+        assert words in text_of(outputs)
+
+
+def test_what_cannot_be_tried_is_said_in_a_sentence(tmp_path):
+    for name in ("int8", "uint8"):
+        shutil.copy(ROOT / "models" / "dscnn" / f"{name}.onnx", tmp_path)
+    shown = text_of(run_on(tmp_path)[0])
+    assert "There is no float original of this layer to quantize again." in shown
+    assert TRIAL not in shown
+
+
+def test_a_network_that_is_float_or_without_weights_has_nothing_to_try(tmp_path):
+    shutil.copy(ROOT / "models/dscnn/fp32.onnx", tmp_path)
+    shown = text_of(run_on(tmp_path)[0])
+    assert "This layer has no quantized weight in FP32: nothing to try here." in shown
+    assert "Try every layer" not in shown
+    (tmp_path / "fp32.onnx").unlink()
+    onnx.save(make_model([helper.make_node("Relu", ["x"], ["y"])]), tmp_path / "relu.onnx")
+    assert "nothing to try here" in text_of(run_on(tmp_path)[0])
+
+
+def save_pair(folder: Path, **options: object) -> None:
+    """Save a small network of a hostile name, as float and as int8."""
+    exact, scale = floats(5, 3), 0.03
+    codes = (exact / scale).round().clip(-128, 127).astype("int8")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], HOSTILE)
+    parts = {"q": codes, "s": exact.dtype.type(scale), "z": codes.dtype.type(0)}
+    for name, nodes, arrays in (
+        ("fp32", [node], {"w": exact}),
+        ("int8", [dequantize_node(), node], parts),
+    ):
+        model = make_model(nodes, arrays, inputs={"x": (2, 5)})
+        output = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (2, 3))
+        model.graph.output[0].CopyFrom(output)
+        onnx.save(model, folder / f"{name}.onnx", **options)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_changed_model_is_written_wherever_its_weights_lie_and_never_into_the_folder(
+    external, tmp_path
+):
+    save_pair(tmp_path, save_as_external_data=external, location="w", size_threshold=0)
+    before = sorted(tmp_path.iterdir())
+    outputs, found = run_on(tmp_path)
+    path = found["variants"]["INT8"].path
+    shown = notebook.write_file(found["create_trial"], path, "changed.onnx")
+    assert "The file is ready" in shown.text
+    assert sorted(tmp_path.iterdir()) == before
+    assert TRIAL in text_of(outputs)
+    assert "<img src=x" not in text_of([*outputs, shown])
+
+
+def test_what_cannot_be_written_or_run_is_a_sentence(tmp_path):
+    save_pair(tmp_path)
+    _, found = run_on(tmp_path)
+    variants, folder = found["variants"], found["folder"]
+    path = variants["INT8"].path
+    change = next(iter(found["create_trial"]().values()))
+    shown = notebook.write_file(lambda: {HOSTILE[1:]: change}, path, "changed.onnx")
+    assert "This cannot be written: the model has no layer" in shown.text
+    shown = notebook.show_truth(found["create_trial"], variants, "INT8", folder)
+    assert "This cannot be measured: samples.npz cannot be read" in shown.text
+
+
+def test_the_samples_confirm_the_plan_for_the_network_that_uint8_ruins():
+    _, found = run_on(ROOT / "models" / "dscnn")
+    variants, folder, scan = (found[name] for name in ("variants", "folder", "scan"))
+    plan = notebook.choose(*notebook.list_options(scan, variants, "UINT8"), target_sqnr_db=30)
+    create = partial(notebook.create_changes, plan, scan, variants, "UINT8")
+    shown = notebook.show_truth(create, variants, "UINT8", folder).text
+    for words in ("180 of 180, 100.0%", "71 of 180, 39.4%", "2.0 dB", "37.1 dB"):
+        assert words in shown
+
+
+def search_on_a_thread(key, search):
+    """Run a search as the page does; return the event that stops it, and what it sets."""
+    said, progress, done, stop = [], [], threading.Event(), threading.Event()
+
+    def set_run(result):
+        said.append(result)
+        done.set()
+
+    notebook.start_search(key, search, stop, set_run, progress.append)
+    return stop, done, said, progress
+
+
+def test_a_search_tells_how_far_it_is_and_its_result_is_kept_for_all_viewers():
+    calls = []
+
+    def search(progress, cancelled):
+        calls.append(cancelled())
+        progress(1, 2, "stem")
+        return "options", "left out"
+
+    for told in ([(0, 1, ""), (1, 2, "stem")], [(0, 1, "")]):
+        _, done, said, progress = search_on_a_thread("kept", search)
+        assert done.wait(30)
+        assert said == [("options", "left out")]
+        assert progress == told
+    assert calls == [False]
+
+
+def test_a_search_that_is_stopped_says_so_and_can_begin_again():
+    began = threading.Event()
+
+    def search(progress, cancelled):
+        began.set()
+        while not cancelled():
+            progress(3, 9, "stem")
+        raise PlanCancelledError("stopped after 3 of 9 layers")
+
+    stop, done, said, progress = search_on_a_thread("stopped", search)
+    assert began.wait(30)
+    stop.set()
+    assert done.wait(30)
+    assert said == ["Stopped after 3 of 9 layers."]
+    assert progress[:2] == [(0, 1, ""), (3, 9, "stem")]
+    _, done, said, _ = search_on_a_thread("stopped", lambda *_: ("a", "b"))
+    assert done.wait(30)
+    assert said == [("a", "b")]
+
+
+def test_a_search_that_fails_ends_with_a_sentence():
+    def search(progress, cancelled):
+        raise MemoryError
+
+    _, done, said, _ = search_on_a_thread("failed", search)
+    assert done.wait(30)
+    assert said == ["There is not enough memory."]

@@ -1,0 +1,174 @@
+"""A weight on trial: the numbers of today and of what is tried, and which choices fit which."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from models_for_tests import codes, dequantize_node, floats, make_model, scales
+from onnx import helper, numpy_helper
+
+from playground.utils.parameter_inspector import load_model, open_folder, scan_variants
+from playground.utils.parameter_inspector.requantize import Scheme
+from playground.utils.parameter_inspector.trials import (
+    WeightOnTrial,
+    change_scheme,
+    list_choices,
+    open_weight,
+)
+
+DSCNN = Path(__file__).resolve().parents[1] / "models" / "dscnn"
+TROUBLE = "/block1/conv_dw/Conv"
+SHAPE = (7, 12)  # of a MatMul: its channels are the columns
+
+
+def sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
+    exact, held = exact.astype(np.float64), held.astype(np.float64)
+    return float(20 * np.log10(np.linalg.norm(exact) / np.linalg.norm(exact - held)))
+
+
+@pytest.fixture(scope="module")
+def dscnn():
+    folder = open_folder(DSCNN)
+    return scan_variants(folder.variants), folder.variants
+
+
+@pytest.fixture(scope="module")
+def trouble(dscnn) -> WeightOnTrial:
+    return open_weight(*dscnn, "UINT8", TROUBLE)
+
+
+@pytest.fixture
+def matmul() -> WeightOnTrial:
+    """A MatMul with a uint8 scale for the whole tensor, beside its float original."""
+    exact = floats(*SHAPE)
+    parts = {"q": codes("uint8", *SHAPE), "s": scales(), "z": np.uint8(100)}
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], "matmul")
+    inputs = {"x": (2, SHAPE[0])}
+    held = (parts["q"].astype(np.float32) - 100) * parts["s"]
+    models = (
+        make_model([node], {"w": held + 0.3 * parts["s"] * np.sign(exact)}, inputs=inputs),
+        make_model([dequantize_node(), node], parts, inputs=inputs),
+    )
+    variants = dict(zip(("FP32", "UINT8"), map(load_model, models), strict=True))
+    return open_weight(scan_variants(variants), variants, "UINT8", "matmul")
+
+
+def test_today_is_what_the_file_holds(trouble):
+    arrays = {t.name: t for t in onnx.load(DSCNN / "uint8.onnx").graph.initializer}
+    q = next(n for n in arrays if "block1.conv_dw.weight" in n and n.endswith("_quantized"))
+    stem = q.removesuffix("_quantized")
+    scale, zero = (numpy_helper.to_array(arrays[f"{stem}_{k}"]) for k in ("scale", "zero_point"))
+    held = (numpy_helper.to_array(arrays[q]).astype(np.float32) - zero.astype(np.float32)) * scale
+    exact = numpy_helper.to_array(
+        next(t for t in onnx.load(DSCNN / "fp32.onnx").graph.initializer if t.name == stem)
+    )
+    today = trouble.attempt(trouble.scheme).today
+    assert today.scheme == Scheme("uint8", symmetric=False)
+    assert today.sqnr_db == pytest.approx(sqnr_db(exact, held), abs=1e-4)
+    worst = min(sqnr_db(x, v) for x, v in zip(exact, held, strict=True))
+    assert today.worst_channel_sqnr_db == pytest.approx(worst, abs=1e-3)
+    assert today.byte_count == held.size + 4 + 1
+
+
+def test_a_tried_scheme_is_what_plain_arithmetic_makes_of_the_weight(matmul):
+    exact = matmul.exact
+    scale = (np.abs(exact).max(axis=0) / 127).astype(np.float32)
+    held = np.clip(np.rint(exact / scale), -128, 127) * scale
+    tried = matmul.attempt(Scheme("int8", "per-channel")).tried
+    assert tried.sqnr_db == pytest.approx(sqnr_db(exact, held), abs=1e-3)
+    expected = [sqnr_db(exact[:, i], held[:, i]) for i in range(SHAPE[1])]
+    np.testing.assert_allclose(tried.channel_sqnr_db, expected, atol=1e-3)
+    assert tried.byte_count == exact.size + SHAPE[1] * (4 + 1)
+
+
+@pytest.mark.parametrize("scheme", [Scheme("int2"), Scheme("int8", "per-channel")])
+def test_the_three_histograms_share_bins_that_hold_every_weight(matmul, scheme):
+    trial = matmul.attempt(scheme)
+    counts = (trial.exact_counts, trial.today.counts, trial.tried.counts)
+    assert [int(one.sum()) for one in counts] == [matmul.exact.size] * 3
+    for array, found in ((matmul.exact, counts[0]), (matmul.held, counts[1])):
+        np.testing.assert_array_equal(found, np.histogram(array, trial.edges)[0])
+
+
+def test_weights_that_are_not_finite_are_left_out_of_the_bins_of_today(matmul):
+    held = matmul.held.copy()
+    held[0, 0] = np.inf
+    trial = replace(matmul, held=held).attempt(Scheme())
+    assert np.isfinite(trial.edges).all()
+    assert int(trial.today.counts.sum()) == held.size - 1
+
+
+def test_what_onnxruntime_cannot_run_says_why(trouble):
+    assert trouble.attempt(Scheme("int8")).why_not_run is None
+    assert "float8e5m2" in (trouble.attempt(Scheme("float8e5m2")).why_not_run or "")
+
+
+def test_the_candidates_leave_today_out_and_the_best_worst_channel_is_first(trouble):
+    found = trouble.list_candidates()
+    assert trouble.scheme not in [one.scheme for one in found]
+    worst = [one.worst_channel_sqnr_db for one in found]
+    assert worst == sorted(worst, reverse=True)
+
+
+def test_a_layer_without_a_float_original_is_refused_in_a_sentence(dscnn):
+    scan, variants = dscnn
+    alone = {"UINT8": variants["UINT8"]}
+    with pytest.raises(ValueError, match="no float original"):
+        open_weight(scan_variants(alone), alone, "UINT8", TROUBLE)
+    with pytest.raises(ValueError, match="left in float"):
+        open_weight(scan, variants, "FP32", TROUBLE)
+
+
+STARTS = (
+    Scheme(),
+    Scheme("uint4", "per-block", symmetric=False, block_size=8),
+    Scheme("int8", "per-channel", axis=0, bits=3, reduce_range=True),
+    Scheme("float8e4m3fn", clipping="std"),
+    Scheme("int2", clipping="percentile", percentile=95.0),
+)
+
+
+@pytest.mark.parametrize("start", STARTS, ids=str)
+def test_every_choice_that_is_offered_can_be_taken_from_every_start(start, matmul):
+    weight = matmul.layer.weight
+    for part, values in list_choices(start, weight).items():
+        assert getattr(start, part) in values
+        for value in values:
+            changed = change_scheme(start, part, value)
+            assert getattr(changed, part) == value
+            # What came of it can be tried, and its own choices hold it again.
+            assert matmul.attempt(changed).tried.scheme == changed
+            choices = list_choices(changed, weight)
+            assert all(getattr(changed, one) in choices[one] for one in choices)
+
+
+def test_a_choice_leaves_the_parts_alone_that_still_fit():
+    start = Scheme("int8", "per-channel", bits=4, reduce_range=True, clipping="mse")
+    assert change_scheme(start, "granularity", "per-tensor") == replace(
+        start, granularity="per-tensor"
+    )
+    assert change_scheme(start, "data_type", "int4") == replace(start, data_type="int4", bits=None)
+    assert change_scheme(start, "data_type", "float8e5m2") == Scheme(
+        "float8e5m2", "per-channel", clipping="mse"
+    )
+    blocked = change_scheme(start, "granularity", "per-block")
+    assert (blocked.block_size, blocked.axis) == (32, None)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "single"),
+    [
+        (Scheme(), {"axis", "block_size", "percentile"}),
+        (Scheme("float4e2m1", "per-channel"), {"bits", "block_size", "symmetric", "reduce_range"}),
+        (Scheme("int2", "per-block", block_size=16), {"bits", "reduce_range"}),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_the_rest_of_a_scheme_is_not_offered(scheme, single, matmul):
+    choices = list_choices(scheme, matmul.layer.weight)
+    assert single <= {part for part, values in choices.items() if len(values) == 1}
+    assert ("std" in choices["clipping"]) == (scheme.data_type == "float8e4m3fn")
