@@ -139,7 +139,10 @@ def remember_selection(names, variants):
     query = mo.query_params()
     asked = query.get("layer"), tables.text.match_name(query.get("variant"), variants)
     get_layer, set_layer = mo.state(asked[0] if asked[0] in names else names[0])
-    get_variant, set_variant = mo.state(asked[1] if asked[1] in variants else None)
+    # The control of the variant is in a cell that reads it.
+    get_variant, set_variant = mo.state(
+        asked[1] if asked[1] in variants else None, allow_self_loops=True
+    )
 
     def select(name, variant=None):
         for key, value, get, put in (
@@ -381,6 +384,16 @@ def show_candidates(table):
         show_download=False,
         show_search=False,
         label="Candidates",
+    )
+
+
+@app.function(hide_code=True)
+def create_apply_button(scheme, set_scheme):
+    """Return the button that puts the scheme of a selected row into the controls."""
+    return mo.ui.button(
+        label=f"Put {scheme} into the controls" if scheme else "Select a row to try it",
+        disabled=scheme is None,
+        on_change=lambda _: set_scheme(scheme),
     )
 
 
@@ -918,8 +931,9 @@ def choose_trial_variant(get_variant, layer, ranked, select, variants):
     _names = [one.variant for one in ranked if one.layer == layer and one.is_quantized]
     mo.stop(not _names, say(tables.trials.explain_no_trial(list(variants))))
     trial_variant = get_variant() if get_variant() in _names else _names[0]
-    variant_control = create_variant_control(_names, trial_variant, partial(select, layer))
-    return trial_variant, variant_control
+    # In a list: a control with a name of its own runs its readers, once more than the state.
+    variant_controls = [create_variant_control(_names, trial_variant, partial(select, layer))]
+    return trial_variant, variant_controls
 
 
 @app.cell
@@ -931,10 +945,10 @@ def open_trial(files, layer, scan, trial_variant, variants):
 
 
 @app.cell
-def choose_scheme(get_scheme, on_trial, set_scheme, variant_control):
+def choose_scheme(get_scheme, on_trial, set_scheme, variant_controls):
     # Named, so that they live: what nobody holds no longer answers.
     scheme_controls = create_controls(get_scheme(), on_trial, set_scheme)
-    show_controls([variant_control, *scheme_controls])
+    show_controls([*variant_controls, *scheme_controls])
     return (scheme_controls,)
 
 
@@ -1011,12 +1025,7 @@ def choose_candidate(candidates, on_trial, size_limit):
 @app.cell
 def apply_candidate(candidate_table, set_scheme, shown_candidates):
     _rows = candidate_table.value.index
-    _scheme = shown_candidates[_rows[0]].scheme if len(_rows) else None
-    mo.ui.button(
-        label=f"Put {_scheme} into the controls" if _scheme else "Select a row to try it",
-        disabled=_scheme is None,
-        on_change=lambda _: set_scheme(_scheme),
-    )
+    create_apply_button(shown_candidates[_rows[0]].scheme if len(_rows) else None, set_scheme)
     return
 
 

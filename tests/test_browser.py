@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -37,6 +38,7 @@ HOSTILE = '<img src=x onerror="window.hacked=1">$\\foo_1$'
 HISTOGRAMS = "img[alt*='equal bins']"
 CHANNELS, CODES = "img[alt*='Output channels']", "img[alt*='Integer codes']"
 ERRORS = "img[alt*='in steps of the scale']"
+TRIAL, TRADE_OFF = "img[alt*='Another quantization']", "img[alt*='Bytes of the weights against']"
 WORST = "/block1/conv_dw/Conv"
 
 
@@ -50,7 +52,7 @@ def browser() -> Iterator[object]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         # One context: the pages share what the browser keeps of marimo itself.
-        yield browser.new_context(viewport={"width": 1280, "height": 4600})
+        yield browser.new_context(viewport={"width": 1280, "height": 9000})
         browser.close()
 
 
@@ -65,7 +67,30 @@ def models_folder(tmp_path_factory) -> Path:
     for name in ("odd", "changing"):
         (folder / name).mkdir(exist_ok=True)
         onnx.save(create_odd_model(), folder / name / "odd.onnx")
+    (folder / "deep").mkdir()
+    for name, quantized in (("fp32", False), ("int8", True)):
+        onnx.save(create_deep_model(quantized), folder / "deep" / f"{name}.onnx")
     return folder
+
+
+def create_deep_model(quantized: bool, layers: int = 60, width: int = 256) -> onnx.ModelProto:
+    """Return a chain of MatMuls, so many that trying every layer takes a while."""
+    rng, arrays, nodes = np.random.default_rng(0), {"s": np.float32(0.02)}, []
+    for i in range(layers):
+        exact = rng.normal(size=(width, width)).astype(np.float32)
+        arrays[f"w{i}"] = (
+            (exact / 0.02).round().clip(-128, 127).astype(np.int8) if quantized else exact
+        )
+        if quantized:
+            nodes.append(helper.make_node("DequantizeLinear", [f"w{i}", "s"], [f"v{i}"]))
+        weight = f"v{i}" if quantized else f"w{i}"
+        nodes.append(helper.make_node("MatMul", [f"h{i}", weight], [f"h{i + 1}"], f"layer{i}"))
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width])]
+        for name in ("h0", f"h{layers}")
+    ]
+    initializers = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    return helper.make_model(helper.make_graph(nodes, "deep", *ends, initializers))
 
 
 def create_odd_model() -> onnx.ModelProto:
@@ -158,6 +183,29 @@ class Viewer:
     def choose_layer(self, name: str) -> None:
         self.page.get_by_role("button", name="Layer", exact=True).click()
         self.page.get_by_role("option", name=name).click()
+
+    def control(self, label: str):
+        """Return a control of section 4; several charts and sections have a variant to choose."""
+        return self.page.locator(".playground-controls").get_by_label(label, exact=True)
+
+    def shown_scheme(self) -> dict[str, str]:
+        labels = ("Variant", "Data type", "Bits", "Granularity", "Zero-point", "Clipping")
+        script = "one => one.selectedOptions[0].textContent"
+        return {label: self.control(label).evaluate(script) for label in labels}
+
+    def wait_for_trial(self, words: str) -> None:
+        """Wait until the picture of section 4 and the numbers above it say ``words``."""
+        self.page.wait_for_selector(f"{TRIAL}[alt*='Tried: {words}']", state="attached")
+        self.numbers.get_by_text(words).first.wait_for()
+
+    @property
+    def numbers(self):
+        return self.page.locator(".playground-table", has_text="SQNR of the worst channel")
+
+    def plan(self) -> None:
+        """Try every layer, and wait for the curve."""
+        self.page.get_by_role("button", name="Try every layer").click()
+        self.page.wait_for_selector(TRADE_OFF, state="attached")
 
     def click_table(self, layer: str, column: int) -> None:
         row = self.page.get_by_role("row", name=layer).first
@@ -411,8 +459,10 @@ def test_the_downloads_are_files_that_parse(open_page):
 def test_the_ticked_layers_and_the_tool_decide_the_text_to_paste(open_page):
     viewer = open_page("model=dscnn")
     page = viewer.page
-    code = page.locator(".cm-content")
+    code = page.get_by_role("region", name="The text to paste")
     code.get_by_text("nodes_to_exclude = [").wait_for()
+    code.focus()
+    assert code.evaluate("element => element === document.activeElement")
     assert f"'{WORST}'" in code.inner_text()
     assert "/dense/Gemm" not in code.inner_text()
     page.get_by_label("Layers", exact=True).click()
@@ -423,6 +473,133 @@ def test_the_ticked_layers_and_the_tool_decide_the_text_to_paste(open_page):
     code.get_by_text("nncf.IgnoredScope").wait_for()
     page.get_by_label("For").select_option("onnxruntime, a scale for each channel")
     code.get_by_text("tensor_quant_overrides = {").wait_for()
+
+
+def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_do(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.wait_for_trial("uint8 per-tensor asymmetric")
+    today = {
+        "Variant": "UINT8",
+        "Data type": "uint8",
+        "Bits": "all 8",
+        "Granularity": "per-tensor",
+        "Zero-point": "asymmetric",
+        "Clipping": "none",
+    }
+    assert viewer.shown_scheme() == today
+    assert viewer.control("Axis").is_disabled()
+    assert viewer.control("Block size").is_disabled()
+    before = viewer.page.locator(TRIAL).get_attribute("src")
+    viewer.control("Granularity").select_option("per-channel")
+    viewer.wait_for_trial("uint8 per-channel asymmetric")
+    assert viewer.page.locator(TRIAL).get_attribute("src") != before
+    assert "+47.5 dB" in viewer.numbers.inner_text()
+    assert "+52.9 %" in viewer.numbers.inner_text()
+    assert viewer.control("Axis").is_enabled()
+    viewer.page.get_by_role("button", name="Back to today").click()
+    viewer.wait_for_trial("uint8 per-tensor asymmetric")
+    assert viewer.shown_scheme() == today
+
+
+def test_a_change_of_a_control_runs_each_cell_once_and_draws_nothing_of_section_3(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.wait_for_trial("uint8 per-tensor asymmetric")
+    viewer.page.wait_for_timeout(500)
+    viewer.runs.clear()
+    viewer.control("Data type").select_option("int4")
+    viewer.wait_for_trial("int4 per-tensor asymmetric")
+    viewer.page.wait_for_timeout(500)
+    assert set(viewer.runs.values()) == {1}
+    # The controls, the numbers, the picture, the two buttons, what they write and what they show.
+    assert 3 <= len(viewer.runs) <= 7
+
+
+def test_a_scheme_that_onnxruntime_cannot_run_says_so_and_is_not_written(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.control("Data type").select_option("float8e5m2")
+    viewer.wait_for_trial("float8e5m2 per-tensor")
+    page = viewer.page
+    page.get_by_text("Onnxruntime cannot run float8e5m2 weights beside").wait_for()
+    assert viewer.control("Zero-point").is_disabled()
+    page.get_by_role("button", name="Write this change into a model").click()
+    page.get_by_text("This cannot be written: layer '/block1/conv_dw/Conv'").wait_for()
+
+
+def test_another_variant_or_layer_begins_with_its_own_scheme(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.control("Data type").select_option("int4")
+    viewer.wait_for_trial("int4 per-tensor asymmetric")
+    viewer.page.wait_for_timeout(500)
+    viewer.runs.clear()
+    viewer.control("Variant").select_option("INT8")
+    viewer.wait_for_trial("int8 per-channel symmetric")
+    viewer.page.wait_for_timeout(500)
+    assert set(viewer.runs.values()) == {1}
+    assert viewer.variant_in_address == "INT8"
+    viewer.choose_layer("/dense/Gemm")
+    viewer.page.wait_for_selector(f"{TRIAL}[alt*='/dense/Gemm'][alt*='INT8']", state="attached")
+    assert viewer.shown_scheme()["Granularity"] == "per-channel"
+
+
+def test_a_candidate_under_a_size_is_applied_by_one_button(open_page):
+    viewer = open_page("model=dscnn")
+    page = viewer.page
+    page.get_by_role("button", name="Put int16 per-channel symmetric into the controls").wait_for()
+    page.get_by_label("Size", exact=True).select_option("at most today's size: 293 B")
+    page.get_by_role("button", name="Put int4 per-channel symmetric, clipped").click()
+    viewer.wait_for_trial("int4 per-channel symmetric, clipped for the least error")
+    assert viewer.shown_scheme()["Clipping"] == "least error"
+
+
+def test_the_plan_reaches_its_target_and_the_slider_moves_without_another_search(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.plan()
+    page = viewer.page
+    page.get_by_text("3 of 14 layers change: worst channel 0.0 dB → 31.2 dB").wait_for()
+    overrides = page.get_by_role("region", name="TensorQuantOverrides")
+    assert "'block1.conv_dw.weight': [{" in overrides.inner_text()
+    viewer.runs.clear()
+    page.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 113,']", state="attached")
+    assert page.get_by_role("button", name="Stop").count() == 0
+    page.get_by_role("radio", name="the size of the weights").click()
+    page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 53,798 bytes']", state="attached")
+
+
+def test_a_search_can_be_stopped_and_the_page_answers_meanwhile(open_page):
+    viewer = open_page("model=deep")
+    page = viewer.page
+    page.get_by_role("button", name="Try every layer").click()
+    stop = page.get_by_role("button", name="Stop")
+    page.get_by_role("progressbar", name="Layers tried").wait_for()
+    viewer.control("Data type").select_option("int4")
+    viewer.wait_for_trial("int4 per-tensor symmetric")
+    stop.click()
+    page.get_by_text("Stopped after").wait_for()
+    assert page.locator(TRADE_OFF).count() == 0
+    page.get_by_role("button", name="Try every layer again").wait_for()
+
+
+def test_the_samples_confirm_the_plan_and_its_model_runs_after_the_download(open_page):
+    viewer = open_page("model=dscnn")
+    viewer.plan()
+    page = viewer.page
+    page.get_by_role("button", name="Run these changes on the samples").click()
+    truth = page.locator(".playground-table", has_text="Right answers")
+    truth.wait_for()
+    for words in ("71 of 180, 39.4%", "180 of 180, 100.0%", "37.1 dB"):
+        assert words in truth.inner_text()
+    page.get_by_role("button", name="Write these changes into a model").click()
+    page.get_by_text("The file is ready: 82,966 → 83,854 bytes").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download dscnn-UINT8-changed.onnx").click()
+    content = Path(download.value.path()).read_bytes()
+    onnx.checker.check_model(content, full_check=True)
+    with np.load(ROOT / "models/dscnn/samples.npz") as samples:
+        image, labels = samples["image"].astype(np.float32), samples["labels"]
+    (scores,) = onnxruntime.InferenceSession(content).run(None, {"image": image})
+    assert (scores.argmax(axis=1) == labels).all()
 
 
 def test_a_hostile_name_is_shown_as_text_and_a_damaged_file_in_a_sentence(open_page):

@@ -238,7 +238,7 @@ def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
     """
     levels = [point.worst_sqnr_db for point in curve if math.isfinite(point.worst_sqnr_db)]
     low = math.floor(min(levels, default=0.0))
-    high = max(low + 1, math.ceil(max(levels, default=0.0)))
+    high = max(low + 1, math.floor(max(levels, default=0.0)))
     return low, high, min(max(30, low), high)
 
 
