@@ -376,6 +376,7 @@ def show_candidates(table):
         selection="single",
         initial_selection=[0] if len(table) else None,
         format_mapping={"bytes": "{:,d}"},
+        column_widths=tables.trials.CANDIDATE_WIDTHS,
         wrapped_columns=["scheme", "runs in onnxruntime"],
         pagination=False,
         max_height=320,
@@ -954,7 +955,8 @@ def choose_scheme(get_scheme, on_trial, set_scheme, variant_controls):
 
 @app.cell
 def explain_controls(on_trial):
-    mo.accordion({"What the controls mean": show_table(tables.trials.create_control_table())})
+    mo.stop(on_trial is None)
+    mo.Html(tables.text.to_details("What the controls mean", tables.trials.create_control_table()))
     return
 
 

@@ -519,7 +519,9 @@ def test_a_scheme_that_onnxruntime_cannot_run_says_so_and_is_not_written(open_pa
     viewer.control("Data type").select_option("float8e5m2")
     viewer.wait_for_trial("float8e5m2 per-tensor")
     page = viewer.page
-    page.get_by_text("Onnxruntime cannot run float8e5m2 weights beside").wait_for()
+    page.get_by_text(
+        "onnxruntime cannot run float8e5m2 weights beside quantized activations."
+    ).wait_for()
     assert viewer.control("Zero-point").is_disabled()
     page.get_by_role("button", name="Write this change into a model").click()
     page.get_by_text("This cannot be written: layer '/block1/conv_dw/Conv'").wait_for()
@@ -561,7 +563,7 @@ def test_the_plan_reaches_its_target_and_the_slider_moves_without_another_search
     viewer.runs.clear()
     page.get_by_role("slider").focus()
     page.keyboard.press("End")
-    page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 113,']", state="attached")
+    page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 113,234 bytes']", state="attached")
     assert page.get_by_role("button", name="Stop").count() == 0
     page.get_by_role("radio", name="the size of the weights").click()
     page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 53,798 bytes']", state="attached")

@@ -27,7 +27,8 @@ PAGE_STYLE = """
   overflow-wrap: anywhere; min-width: 6.5rem; }
 .playground-table th { font-weight: 600; overflow-wrap: normal; }
 .playground-table tbody tr:hover { background: #80808018; }
-.playground-table td:last-child { opacity: 0.75; }
+.playground-words td:last-child { opacity: 0.75; }
+.playground-details summary { cursor: pointer; }
 .playground-controls { display: grid; gap: 0.5rem 1rem; align-items: end;
   grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
 .playground-progress { display: flex; gap: 0.75rem; align-items: center; flex-wrap: wrap; }

@@ -87,7 +87,7 @@ def plot_channels(today: Outcome, tried: Outcome, *, color: str, ax: Axes | None
     """Draw the SQNR of each channel, today as a ring and tried as a dot, over the line of 20 dB."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
     channels = np.arange(today.channel_sqnr_db.size)
-    ring, dot = (6.5, 3.4) if channels.size <= MOST_BARS else (2.6, 1.3)
+    ring, dot = (7.0, 4.2) if channels.size <= MOST_BARS else (2.6, 1.4)
     styles: list[tuple[Outcome, dict[str, Any]]] = [
         (today, {"ms": ring, "mfc": "none", "mec": color, "mew": 1.1}),
         (tried, {"ms": dot, "color": TRIED, "mew": 0}),
@@ -162,9 +162,10 @@ def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
     chosen = plan.byte_count, plan.worst_sqnr_db
     ax.plot(*today, "o", ms=8, mfc="none", mec=INK, mew=1.4)
     ax.plot(*chosen, "o", ms=7, color=SELECTED)
-    for (x, y), text in ((today, "today"), (chosen, format_db(chosen[1]))):
-        ax.annotate(text, (x, y), (8, 4), textcoords="offset points", fontsize=SMALL, **FONT)
-    ax.margins(0.02, 0.1)
+    words: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, **FONT}
+    ax.annotate("today", today, (8, -9), **words)
+    ax.annotate(f"target: {format_db(chosen[1])}", chosen, (-8, 6), ha="right", **words)
+    ax.margins(0.03, 0.16)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6))

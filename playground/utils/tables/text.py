@@ -51,6 +51,7 @@ def to_callout(lines: Sequence[str]) -> str:
 
 def to_html(table: pd.DataFrame) -> str:
     """Return a table for the page, every name in it as plain text. First column: row headings."""
+    words = " playground-words" if "In words" in table.columns else ""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = (
         f'<tr><th scope="row">{escape(first)}</th>'
@@ -59,8 +60,16 @@ def to_html(table: pd.DataFrame) -> str:
         for first, *rest in table.itertuples(index=False, name=None)
     )
     return (
-        f'<div class="playground-table"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="playground-table{words}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def to_details(title: str, table: pd.DataFrame) -> str:
+    """Return a table that is closed until it is asked for."""
+    return (
+        f'<details class="playground-details"><summary>{escape(title)}</summary>'
+        f"{to_html(table)}</details>"
     )
 
 

@@ -140,6 +140,9 @@ def explain_trial(trial: Trial) -> list[str]:
 
 
 def capitalize(sentence: str) -> str:
+    """Return a sentence with a capital, but for a name that has none."""
+    if sentence.startswith("onnxruntime"):
+        return sentence
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -161,6 +164,17 @@ def create_size_limits(candidates: Sequence[Candidate], today: int) -> dict[str,
         if size >= least:
             limits[f"at most {words}: {format_bytes(size)}"] = size
     return limits
+
+
+# Pixels, so narrow that a page of 1024 shows every column.
+CANDIDATE_WIDTHS = {
+    "scheme": 190,
+    "worst channel": 105,
+    "against today": 105,
+    "bytes": 80,
+    "more bytes": 90,
+    "runs in onnxruntime": 190,
+}
 
 
 def select_affordable(candidates: Sequence[Candidate], most: int | None) -> list[Candidate]:
