@@ -259,7 +259,9 @@ class Viewer:
         if not isinstance(output, dict):
             return
         if output.get("channel") == "marimo-error":
-            self.errors.append(f"{self.name}: {output.get('data')}")
+            # Behind a sentence that stands where there is nothing to show, other cells do not run.
+            wrong = [one for one in output["data"] if one.get("type") != "ancestor-stopped"]
+            self.errors += [f"{self.name}: {one}" for one in wrong]
         shown = output.get("data")
         self.outputs[str(data["cell_id"])] = shown if isinstance(shown, str) else json.dumps(shown)
 
