@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "playground" / "quantization.py"
 
 START_SECONDS = 60.0  # bounds for a server that hangs, not promises about speed
+SESSION_SECONDS = 1  # a session that was left is kept so long
 RUN_SECONDS = 120.0
 
 _DROPDOWN = re.compile(
@@ -183,7 +184,9 @@ def _resident_bytes(pid: int) -> int:
 
 @asynccontextmanager
 async def serve(
-    models: Path, environment: Mapping[str, str] | None = None
+    models: Path,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Server]:
     """Serve the page on a free port, and end that server afterwards."""
     with socket.socket() as free:
@@ -191,7 +194,7 @@ async def serve(
         port = free.getsockname()[1]
     command = [
         *(sys.executable, "-m", "marimo", "run", str(NOTEBOOK), "--headless", "--no-token"),
-        *("--no-skew-protection", "--host", "127.0.0.1", "--port", str(port)),
+        *("--no-skew-protection", "--host", "127.0.0.1", "--port", str(port), *options),
         *("--", "--models", str(models)),
     ]
     process = subprocess.Popen(
@@ -402,6 +405,62 @@ async def drive(
     )
 
 
+@dataclass(frozen=True)
+class Visit:
+    """What viewers saw who came, switched layers without a pause, and left.
+
+    Attributes:
+        rest_before, rest_after: the server's bytes when nobody was there.
+    """
+
+    switches: Sequence[Switch]
+    errors: Sequence[str]
+    rest_before: int
+    rest_after: int
+
+    @property
+    def wrong(self) -> list[str]:
+        return [alt for switch in self.switches for alt in switch.wrong]
+
+    @property
+    def checked(self) -> int:
+        return sum(switch.checked for switch in self.switches)
+
+
+async def visit(
+    models: Path, network: str, layers: Sequence[Layer], *, seconds: float, sessions: int = 2
+) -> Visit:
+    """Let viewers switch layers as fast as they can, after others have done so and left."""
+    others = {alt for layer in layers for alt in layer.pictures}
+
+    async def browse(viewer: Viewer, options: Mapping[str, str], end: float) -> list[Switch]:
+        chance, seen, last = random.Random(viewer.name), [], layers[0]
+        while time.monotonic() < end:
+            last = chance.choice([layer for layer in layers if layer is not last])
+            seen.append(await viewer.switch(options[last.name], last, others))
+        return seen
+
+    async def come_and_go(server: Server, name: str, seconds: float) -> Visit:
+        before = server.resident_bytes
+        async with AsyncExitStack() as opened:
+            viewers = [
+                await opened.enter_async_context(open_viewer(server, f"s_{name}{i}", network))
+                for i in range(sessions)
+            ]
+            options, end = _match_options(viewers[0], layers), time.monotonic() + seconds
+            seen = await asyncio.gather(*(browse(viewer, options, end) for viewer in viewers))
+        await asyncio.sleep(SESSION_SECONDS + 4)  # the server looks once a second who has gone
+        errors = [error for viewer in viewers for error in viewer.errors]
+        switches = [switch for one in seen for switch in one]
+        return Visit(switches, errors, before, server.resident_bytes)
+
+    async with serve(models, options=["--session-ttl", str(SESSION_SECONDS)]) as server:
+        first = await come_and_go(server, "first", min(seconds, 20))
+        second = await come_and_go(server, "later", seconds)
+    errors = [*first.errors, *second.errors]
+    return Visit([*first.switches, *second.switches], errors, first.rest_after, second.rest_after)
+
+
 def _match_options(viewer: Viewer, layers: Sequence[Layer]) -> dict[str, str]:
     """Return the option of each layer: the one that its name is the longest part of."""
     _, options = viewer.find_dropdown("Layer")
@@ -428,6 +487,15 @@ async def _browse(
     return seen
 
 
+def hurry(models: Path, network: str, layers: Sequence[Layer], seconds: float) -> int:
+    seen = asyncio.run(visit(models, network, layers, seconds=seconds))
+    grown = (seen.rest_after - seen.rest_before) / 2**20
+    print(f"{len(seen.switches)} switches, pictures checked {seen.checked}, ", end="")
+    print(f"not the viewer's own {len(seen.wrong)}, errors {len(seen.errors)}")
+    print(f"server with nobody there {seen.rest_before / 2**20:.0f} MB, {grown:+.1f} MB afterwards")
+    return 1 if seen.wrong or seen.errors else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Drive many viewers of one server.")
     parser.add_argument("--models", type=Path, default=ROOT / "models")
@@ -436,8 +504,11 @@ def main() -> int:
     parser.add_argument("--switches", type=int, default=8)
     parser.add_argument("--pause", type=float, default=2.0)
     parser.add_argument("--layers", type=int, help="visit only the first of them")
+    parser.add_argument("--hurry", type=float, help="two viewers without a pause, so many seconds")
     arguments = parser.parse_args()
     layers, alone = render_alone(arguments.models / arguments.network, arguments.layers)
+    if arguments.hurry:
+        return hurry(arguments.models, arguments.network, layers, arguments.hurry)
     driven = asyncio.run(
         drive(
             arguments.models,

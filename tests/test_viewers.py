@@ -1,0 +1,35 @@
+"""Several people at once: nobody sees another's picture, nothing fails, and their memory goes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Pools of the memory allocator; a model, a scan or a picture for each switch would be far more.
+MOST_LEFT_BYTES = 40 * 2**20
+
+
+@pytest.fixture(scope="module")
+def viewers() -> ModuleType:
+    path = ROOT / "tests" / "benchmarks" / "viewers.py"
+    spec = importlib.util.spec_from_file_location("viewers", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_viewers_who_switch_for_a_minute_as_fast_as_they_can_disturb_nobody(viewers):
+    layers, _ = viewers.render_alone(ROOT / "models" / "resnet8")
+    seen = asyncio.run(viewers.visit(ROOT / "models", "resnet8", layers, seconds=60))
+    assert seen.errors == []
+    assert seen.wrong == []
+    assert seen.checked > len(seen.switches) > 2 * len(layers)
+    assert seen.rest_after - seen.rest_before < MOST_LEFT_BYTES
