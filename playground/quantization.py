@@ -414,10 +414,12 @@ def start_search(key, search, run, set_run, set_progress):
 
     It ends early when ``run`` is set, when the cell that started it runs again, or with the page.
     """
-    viewer, said = threading.current_thread(), [0.0]
+    viewer, said, capitalize = threading.current_thread(), [0.0], tables.trials.capitalize
+    # The names of a page end before its threads do.
+    thread_of, ends = mo.current_thread, (PlanCancelledError, ValueError, OSError, MemoryError)
 
     def cancelled():
-        return run.is_set() or mo.current_thread().should_exit or not viewer.is_alive()
+        return run.is_set() or not viewer.is_alive() or thread_of().should_exit
 
     def progress(done, total, layer):
         if time.monotonic() - said[0] > 0.3 and not cancelled():
@@ -428,8 +430,8 @@ def start_search(key, search, run, set_run, set_progress):
         set_progress((0, 1, ""))
         try:
             set_run(listed_options.get(key, lambda: search(progress, cancelled)))
-        except (PlanCancelledError, ValueError, OSError, MemoryError) as ended:
-            set_run(tables.trials.capitalize(f"{str(ended) or 'there is not enough memory'}."))
+        except ends as ended:
+            set_run(capitalize(f"{str(ended) or 'there is not enough memory'}."))
 
     mo.Thread(target=work, daemon=True).start()
 

@@ -385,8 +385,14 @@ def _square_sums(array: np.ndarray, axis: int) -> np.ndarray:
         wide = (rows[i : i + step].astype(np.float64) for i in range(0, len(rows), step))
         parts = [np.einsum("ij,ij->i", part, part) for part in wide]
         return np.concatenate(parts) if parts else np.zeros(0)
-    others = tuple(i for i in range(array.ndim) if i != axis)
-    return np.square(array.astype(np.float64)).sum(axis=others)
+    after = math.prod(array.shape[axis + 1 :])
+    slabs = array.reshape(-1, array.shape[axis], after) if array.size else np.zeros((0, 1, 1))
+    step = max(1, CHUNK_ELEMENTS // max(1, slabs[:1].size))
+    total = np.zeros(array.shape[axis])
+    for i in range(0, len(slabs), step):
+        part = slabs[i : i + step].astype(np.float64)
+        total += np.einsum("ijk,ijk->j", part, part)
+    return total
 
 
 def lowest_db(channels: np.ndarray) -> float:
