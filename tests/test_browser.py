@@ -566,7 +566,7 @@ def test_the_plan_reaches_its_target_and_the_slider_moves_without_another_search
     page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 113,234 bytes']", state="attached")
     assert page.get_by_role("button", name="Stop").count() == 0
     page.get_by_role("radio", name="the size of the weights").click()
-    page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 53,798 bytes']", state="attached")
+    page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 53,643 bytes']", state="attached")
 
 
 def test_a_search_can_be_stopped_and_the_page_answers_meanwhile(open_page):
