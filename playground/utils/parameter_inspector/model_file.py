@@ -21,7 +21,13 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from .quantization import Source, UnavailableError
-from .wire import IN_THIS_FILE, MIN_PAYLOAD_BYTES, read_without_payloads
+from .wire import (
+    IN_THIS_FILE,
+    MAX_GRAPH_BYTES,
+    MIN_PAYLOAD_BYTES,
+    GraphTooLargeError,
+    read_without_payloads,
+)
 
 # It writes names from the file to the terminal as they are.
 logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
@@ -301,10 +307,15 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
     if isinstance(source, onnx.ModelProto):
         copy = onnx.ModelProto()
         copy.CopyFrom(source)
-        return _open_proto(copy, None, source.graph.name or "model", source.ByteSize())
+        return _open_proto(copy, None, _as_text(source.graph.name) or "model", source.ByteSize())
     path = Path(source)
     proto = _parse(path)
     return _open_proto(proto, path, path.stem, path.stat().st_size)
+
+
+def _as_text(name: str | bytes) -> str:
+    """Return a name as text: protobuf hands out as bytes what is not UTF-8."""
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def printable(text: str) -> str:
@@ -322,6 +333,12 @@ def _parse(path: Path) -> onnx.ModelProto:
         with path.open("rb") as file:
             _refuse_other_formats(name, file.read(512))
         proto = read_without_payloads(path)
+    except GraphTooLargeError:
+        raise ModelFileError(
+            f"{name}: its nodes, tensors and attributes, without the weights, would take more than "
+            f"{MAX_GRAPH_BYTES // 10**6} MB once opened: split the model, or export it with fewer "
+            "nodes"
+        ) from None
     except OSError as error:
         raise ModelFileError(f"{name} cannot be opened: {error.strerror or error}") from error
     except google.protobuf.message.DecodeError as error:
@@ -368,7 +385,12 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
         ) from error
     opsets = model.opset_imports
     return Model(
-        path, name, model.graph, opsets.get("", opsets.get("ai.onnx", 0)), proto.producer_name, size
+        path,
+        name,
+        model.graph,
+        opsets.get("", opsets.get("ai.onnx", 0)),
+        _as_text(proto.producer_name),
+        size,
     )
 
 
@@ -429,9 +451,23 @@ def _fill_in_sparse_initializers(graph: onnx.GraphProto) -> None:
 def _forget_unknown_data_types(graph: onnx.GraphProto) -> None:
     """Mark tensors of a data type that onnx does not know, so that the others stay readable."""
     known = set(onnx.TensorProto.DataType.values())
-    for tensor in graph.initializer:
+    for tensor in _tensors_of(graph):
         if tensor.data_type not in known:
             tensor.data_type = onnx.TensorProto.UNDEFINED
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the initializers and the tensors among the attributes, those of branches too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _tensors_of(attribute.g)
+            for branch in attribute.graphs:
+                yield from _tensors_of(branch)
 
 
 def _check_inlining(name: str, model: ir.Model) -> None:
