@@ -271,7 +271,7 @@ def counted(number: int, what: str) -> str:
 
 def kind_of(layer: Layer, weight: WeightTensor) -> str:
     """Return ``depthwise Conv`` where each channel has a filter of its own, else the operator."""
-    group = int(str(layer.attributes.get("group", 1)))
+    group = layer.attribute("group", 1)
     depthwise = "Conv" in layer.op_type and group > 1 and weight.shape[1:2] == (1,)
     return f"depthwise {layer.op_type}" if depthwise else layer.op_type
 

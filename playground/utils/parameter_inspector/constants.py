@@ -181,9 +181,22 @@ class ConstantTable:
         )
 
 
-def attribute_values(node: ir.Node) -> dict[str, Any]:
+_GRAPHS = frozenset((ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS))
+_TENSORS = frozenset(
+    (
+        ir.AttributeType.TENSOR,
+        ir.AttributeType.TENSORS,
+        ir.AttributeType.SPARSE_TENSOR,
+        ir.AttributeType.SPARSE_TENSORS,
+    )
+)
+
+
+def attribute_values(node: ir.Node, *, with_tensors: bool = True) -> dict[str, Any]:
     """Return the node's attributes as Python values; references and subgraphs are left out."""
-    skipped = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    # An attribute's type says what it holds. `isinstance(value, ir.TensorProtocol)`, as in
+    # `as_tensor`, asks the tensor for its size, and one of an undefined type answers by raising.
+    skipped = _GRAPHS if with_tensors else _GRAPHS | _TENSORS
     return {
         name: attribute.value
         for name, attribute in node.attributes.items()
@@ -198,10 +211,11 @@ def _static_shape(value: ir.Value) -> tuple[int, ...] | None:
 
 
 def _constant_node(node: ir.Node, value: ir.Value, path: Path | None) -> Source | None:
-    attributes = attribute_values(node)
     name = value.name or ""
-    if isinstance(tensor := attributes.get("value"), ir.TensorProtocol):
-        return source_of(tensor, name, path)
+    held = node.attributes.get("value")
+    if held is not None and held.type == ir.AttributeType.TENSOR and not held.is_ref():
+        return source_of(held.value, name, path)
+    attributes = attribute_values(node, with_tensors=False)
     for key, dtype in (
         ("value_float", np.float32),
         ("value_floats", np.float32),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .quantization import UnavailableError
 from .records import Layer, LayerPair, WeightTensor
 
 BATCH_NORM_FOLDED = "batch-norm folded"
@@ -22,7 +23,7 @@ NOTABLE_LOG_FACTOR = 0.1
 def channels_first(array: np.ndarray, weight: WeightTensor, layer: Layer) -> np.ndarray:
     """Return a weight as ``(output channels, fan-in)``, the same for every operator of a family."""
     if layer.op_type == "ConvTranspose" and array.ndim > 1:
-        group = int(str(layer.attributes.get("group", 1)))
+        group = layer.attribute("group", 1)
         split = array.reshape(group, array.shape[0] // group, *array.shape[1:])
         return np.moveaxis(split, 2, 1).reshape(group * array.shape[1], -1)
     axis = weight.channel_axis or 0
@@ -30,6 +31,15 @@ def channels_first(array: np.ndarray, weight: WeightTensor, layer: Layer) -> np.
         return array.reshape(1, 1)
     moved = np.moveaxis(array, axis, 0)
     return moved.reshape(moved.shape[0], math.prod(moved.shape[1:]))
+
+
+def channel_count(layer: Layer) -> int:
+    """Return how many output channels the weight of a layer has."""
+    weight = layer.weight
+    if weight is None or not weight.shape:
+        return 1
+    groups = layer.attribute("group", 1) if layer.op_type == "ConvTranspose" else 1
+    return groups * weight.shape[weight.channel_axis or 0]
 
 
 def spread_out(count: int, wanted: int) -> np.ndarray:
@@ -69,6 +79,8 @@ def fold_pairs(
             continue
         norm = _batch_norm_after(layer, readers)
         factor = batch_norm_factor(norm) if norm is not None else None
+        if factor is not None and factor.shape != (channel_count(layer),):
+            factor = None
         if norm is not None and factor is not None and norm.name not in kept:
             folded.append(norm.name)
             pair = replace(pair, folding=BATCH_NORM_FOLDED, reference_factor=factor)
@@ -85,12 +97,19 @@ def _batch_norm_after(layer: Layer, readers: Mapping[str, list[Layer]]) -> Layer
 
 
 def batch_norm_factor(norm: Layer) -> np.ndarray | None:
-    """Return gamma / sqrt(variance + epsilon), float64 of shape (channels,)."""
+    """Return gamma / sqrt(variance + epsilon), float64; None where it cannot be computed."""
     gamma, variance = norm.parameter("weight"), norm.parameter("variance")
     if gamma is None or variance is None:
         return None
-    epsilon = float(str(norm.attributes.get("epsilon", 1e-5)))
-    return gamma.values.astype(np.float64) / np.sqrt(variance.values.astype(np.float64) + epsilon)
+    epsilon = norm.attribute("epsilon", 1e-5)
+    try:
+        factors = gamma.values.astype(np.float64), variance.values.astype(np.float64)
+    except UnavailableError:
+        return None
+    if factors[0].shape != factors[1].shape:
+        return None
+    with np.errstate(all="ignore"):
+        return factors[0] / np.sqrt(factors[1] + epsilon)
 
 
 def _with_rescaling(
@@ -116,7 +135,7 @@ def _with_rescaling(
     if not agree.any():
         return pair
     low, high = factor[agree].min(), factor[agree].max()
-    alpha = float(str(layer.attributes.get("alpha", 1.0)))
+    alpha = layer.attribute("alpha", 1.0)
     if alpha != 1.0 and np.allclose(factor[agree], alpha, rtol=0.05):
         reason, factor = f"alpha {alpha:g} folded", np.full(len(factor), alpha)
     else:

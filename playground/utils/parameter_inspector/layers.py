@@ -25,7 +25,7 @@ from .constants import (
     attribute_values,
 )
 from .decoders import Stored
-from .model_file import Model, all_nodes
+from .model_file import Model, all_nodes, printable
 from .quantization import (
     ArraySource,
     NotUnderstoodError,
@@ -186,9 +186,7 @@ def _create_layer(
         inputs=tuple(input_quantizations(node, constants)),
         outputs=tuple(output_quantizations(node, constants)),
         not_understood=tuple(problems),
-        attributes={
-            k: v for k, v in attribute_values(node).items() if not isinstance(v, ir.TensorProtocol)
-        },
+        attributes=attribute_values(node, with_tensors=False),
     )
 
 
@@ -225,11 +223,13 @@ def _read_operand(
 def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor | None:
     """Return the record, None for a constant that is no parameter (shapes, one-number operands)."""
     shape = _layer_shape(stored)
+    _check_groups(node, operand, shape)
     is_number = len(shape) == 0 or shape == (1,)
     if stored.quantization is None and not stored.source.data_type.startswith(("float", "bfloat")):
         return None
     if operand.slot == "operand" and is_number and stored.quantization is None:
         return None
+    axis = operand.channel_axis(attribute_values(node), len(shape))
     return WeightTensor(
         slot=operand.slot,
         name=stored.root_name,
@@ -238,8 +238,19 @@ def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor 
         shape=shape,
         quantization=stored.quantization,
         layout=stored.layout,
-        channel_axis=operand.channel_axis(attribute_values(node), len(shape)),
+        channel_axis=axis if axis is None or axis < len(shape) else None,
     )
+
+
+def _check_groups(node: ir.Node, operand: Operand, shape: tuple[int, ...]) -> None:
+    """Refuse a ConvTranspose whose groups do not divide its input channels."""
+    if node.op_type != "ConvTranspose" or operand.slot != "weight" or not shape:
+        return
+    groups = attribute_values(node).get("group", 1)
+    if not isinstance(groups, int) or groups < 1 or shape[0] % groups:
+        raise NotUnderstoodError(
+            f"{shape[0]} input channels cannot be divided into {groups!r} groups"
+        )
 
 
 def _layer_shape(stored: Stored) -> tuple[int, ...]:
@@ -371,12 +382,21 @@ def _unknown_operator(node: ir.Node, constants: ConstantTable) -> list[str]:
     if not constant:
         return []
     names = ", ".join(repr(name) for name in constant[:3])
-    return [f"operator {node.op_type} of domain {node.domain!r} is not known; it holds {names}"]
+    op_type = printable(node.op_type)
+    return [f"operator {op_type} of domain {node.domain!r} is not known; it holds {names}"]
 
 
 def _tensor_constants(node: ir.Node, constants: ConstantTable) -> list[str]:
     found = [(v, constants.get(v)) for v in node.inputs if v is not None]
-    return [v.name or "" for v, source in found if source is not None and len(source.shape) > 0]
+    return [v.name or "" for v, source in found if source is not None and _is_tensor(source)]
+
+
+def _is_tensor(source: Source) -> bool:
+    """Return whether a constant has dimensions, or cannot be computed to tell."""
+    try:
+        return len(source.shape) > 0
+    except UnavailableError:
+        return True
 
 
 def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]:
@@ -410,10 +430,11 @@ def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]
 def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
     """Return whether a constant has one number for each output channel, or one for all."""
     weight = owner.weight
-    assert weight is not None and weight.channel_axis is not None
+    if weight is None or weight.channel_axis is None:
+        return False
     channels = weight.shape[weight.channel_axis]
     if owner.op_type == "ConvTranspose":
-        channels *= int(str(owner.attributes.get("group", 1)))
+        channels *= owner.attribute("group", 1)
     long = [i for i, d in enumerate(added.shape) if d != 1]
     if not long:
         return True

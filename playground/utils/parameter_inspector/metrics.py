@@ -256,14 +256,27 @@ def channel_max_abs(sums: WeightSums) -> np.ndarray:
 
 def bias_scale_error(measured: Measured) -> float:
     """max over the channels of abs(s_b / (s_x * s_w) - 1), for a bias stored as int32."""
-    bias, product = measured.layer.bias, bias_scale(measured.layer)
-    if bias is None or bias.quantization is None or product is None:
-        return np.nan
-    if bias.quantization.data_type != "int32":
+    held, product = held_bias_quantization(measured.layer), bias_scale(measured.layer)
+    if held is None or product is None:
         return np.nan
     with np.errstate(all="ignore"):
-        ratio = bias.quantization.scale.astype(np.float64).reshape(-1) / product
+        ratio = held.scale.astype(np.float64).reshape(-1) / product
     return float(np.abs(ratio - 1).max()) if ratio.size else np.nan
+
+
+def held_bias_quantization(layer: Layer) -> Quantization | None:
+    """Return what an int32 bias is stored with; None where there is none, or its bytes are missing.
+
+    The layer's table says that they are missing.
+    """
+    held = layer.bias.quantization if layer.bias is not None else None
+    if held is None or held.data_type != "int32":
+        return None
+    try:
+        held.scale, held.zero_point  # noqa: B018 - read now, so that it cannot fail later
+    except UnavailableError:
+        return None
+    return held
 
 
 def bias_saturation(measured: Measured) -> float:

@@ -118,7 +118,8 @@ def _candidates(
             if progress is not None:
                 progress(layer.name)
             names = [layer.node_name], aliases[layer.name], [_weight(layer).name]
-            key = _family(layer), _canonical_shape(layer)
+            # Of one shape, a ConvTranspose in more groups has more channels.
+            key = _family(layer), (*_canonical_shape(layer), *sample.shape)
             found.append(_Candidate(layer, key, tuple(map(_bases, names)), sample))
     return found
 

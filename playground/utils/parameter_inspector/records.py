@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from .quantization import Quantization, Source
+
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +160,11 @@ class Layer:
 
     def parameter(self, slot: str) -> WeightTensor | None:
         return next((p for p in self.parameters if p.slot == slot), None)
+
+    def attribute(self, name: str, default: _Number) -> _Number:
+        """Return a number of the operator, ``default`` where it is missing or of another kind."""
+        found = self.attributes.get(name)
+        return found if isinstance(found, type(default)) else default
 
 
 @dataclass(frozen=True, eq=False)

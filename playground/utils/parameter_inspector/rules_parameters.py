@@ -21,7 +21,7 @@ from .channels import (
     which_channels,
 )
 from .layers import list_layers
-from .metrics import bias_saturation, bias_scale
+from .metrics import bias_saturation, bias_scale, held_bias_quantization
 from .model_file import Model
 from .quantization import Quantization, UnavailableError, is_integer
 from .records import Finding, Layer
@@ -176,20 +176,18 @@ def find_bias_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> 
     QLinearConv-10.
     """
     for row, measured in measured_rows(variant, scan):
-        bias, product = measured.layer.bias, bias_scale(measured.layer)
-        if bias is None or bias.quantization is None or product is None:
-            continue
-        if bias.quantization.data_type != "int32":
+        held, product = held_bias_quantization(measured.layer), bias_scale(measured.layer)
+        if held is None or product is None:
             continue
         if measured.layer.op_type in ("Gemm", "QGemm"):
-            product = product * float(str(measured.layer.attributes.get("alpha", 1.0)))
+            product = product * measured.layer.attribute("alpha", 1.0)
         good = np.isfinite(product) & (product > 0)
-        scale = bias.quantization.scale.astype(np.float64).reshape(-1)
+        scale = held.scale.astype(np.float64).reshape(-1)
         if scale.size not in (1, product.size) and product.size != 1:
             continue
         with np.errstate(all="ignore"):
             off = np.where(good & np.isfinite(scale) & (scale > 0), scale / product, 1.0)
-        shifted = int(np.count_nonzero(bias.quantization.zero_point))
+        shifted = int(np.count_nonzero(held.zero_point))
         error = float(np.abs(off - 1).max(initial=0.0))
         if error <= BIAS_SCALE_TOLERANCE and not shifted:
             continue

@@ -49,10 +49,13 @@ class VariantSummary:
 
 
 def find_networks(root: str | os.PathLike[str]) -> dict[str, Path]:
-    """Return the folders under ``root`` that hold ``.onnx`` files, ``root`` itself among them."""
+    """Return the folders under ``root`` that hold ``.onnx`` files, ``root`` itself among them.
+
+    Their names are printable: one that is not UTF-8 could not be sent to a browser.
+    """
     root = Path(root)
     folders = sorted({path.parent for path in root.rglob("*.onnx")})
-    return {str(f.relative_to(root)) if f != root else root.name: f for f in folders}
+    return {printable(str(f.relative_to(root)) if f != root else root.name): f for f in folders}
 
 
 _folders: SharedCache[VariantFolder] = SharedCache(size=8)
@@ -89,7 +92,7 @@ def _open_folder(folder: Path) -> VariantFolder:
             list_layers(model)
             models.append(model)
         except ModelFileError as error:
-            unreadable[path.name] = str(error)
+            unreadable[printable(path.name)] = str(error)
     return VariantFolder(folder, name_variants(models), unreadable)
 
 
@@ -125,7 +128,7 @@ def summarize_variant(name: str, model: Model) -> VariantSummary:
     data_types = Counter(weight.data_type for weight in weights)
     return VariantSummary(
         name=name,
-        file_name=model.path.name if model.path else model.name,
+        file_name=printable(model.path.name) if model.path else model.name,
         file_bytes=model.file_bytes,
         opset=model.opset,
         producer=model.producer,
