@@ -15,7 +15,7 @@ from .records import Layer, WeightTensor
 from .rows import Part, RowParameter
 
 # The search for a better scale looks at this many weights, the widest of each channel among them.
-SEARCH_ELEMENTS = 1 << 12
+SEARCH_ELEMENTS = 1 << 13
 # First every fourth factor, then those around the best of each channel.
 SEARCH_FACTORS = np.geomspace(1 / 16, 4.0, 49)
 SEARCH_STRIDE = 4
@@ -293,10 +293,10 @@ def _limits(opened: OpenWeight) -> tuple[RowParameter, ...]:
 
 
 class _Sample:
-    """A few float weights of up to 128 channels, gathered as the pass goes by."""
+    """A few float weights of up to 256 channels, gathered as the pass goes by."""
 
     def __init__(self, channels: int, fan_in: int) -> None:
-        self.rows = spread_out(channels, 128)
+        self.rows = spread_out(channels, 256)
         self.columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, self.rows.size)))
         self.exact = np.zeros((self.rows.size, self.columns.size))
 
