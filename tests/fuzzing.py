@@ -41,8 +41,7 @@ from playground.utils.parameter_inspector import (
     Model,
     ModelFileError,
     VariantFolder,
-    compute_histograms,
-    extract_weight_tensors,
+    count_codes,
     layer_names,
     list_layers,
     load_model,
@@ -129,21 +128,21 @@ def see_everything(variants: Mapping[str, Model], folder: Path, *, pictures: boo
     findings = find_problems(variants, scan)
     for sentence in list_sentences(variants, scan, findings):
         assert is_one_sentence(sentence), repr(sentence)
-    ranked = tables.rank_layers(list(variants), scan, findings)
-    tables.create_variant_table([summarize_variant(*one) for one in variants.items()])
-    tables.create_severity_options(ranked)
-    ranking = tables.create_ranking(ranked, scan.pairings)
-    for column, write in tables.format_ranking(ranking).items():
+    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
+    tables.overview.create_variant_table([summarize_variant(*one) for one in variants.items()])
+    tables.ranking.create_severity_options(ranked)
+    ranking = tables.ranking.create_ranking(ranked, scan.pairings)
+    for column, write in tables.ranking.format_ranking(ranking).items():
         ranking[column].map(write)
-    tables.summarize_findings(findings, ranked)
-    tables.to_html(tables.create_unpaired_table(next(iter(variants)), scan.pairings))
-    tables.to_html(tables.create_not_understood_table(variants, scan))
-    options = tables.create_layer_options(variants, scan.pairings)
+    tables.ranking.summarize_findings(findings, ranked)
+    tables.text.to_html(tables.pairing.create_unpaired_table(next(iter(variants)), scan.pairings))
+    tables.text.to_html(tables.pairing.create_not_understood_table(variants, scan))
+    options = tables.layers.create_layer_options(variants, scan.pairings)
     for row in options.values():
         names = layer_names(variants, row, scan.pairings)
-        tables.to_html(tables.create_parameter_table(variants, names))
-        tables.to_html(tables.create_pairing_table(scan.pairings, row))
-        tables.explain_layer(variants, names)
+        tables.text.to_html(tables.layers.create_parameter_table(variants, names))
+        tables.text.to_html(tables.pairing.create_pairing_table(scan.pairings, row))
+        tables.layers.explain_layer(variants, names)
     write_exports(variants, scan, findings)
     if pictures:
         draw_everything(variants, scan, options.values())
@@ -177,21 +176,21 @@ def write_exports(variants: Mapping[str, Model], scan: Any, findings: Any) -> No
 
 def draw_everything(variants: Mapping[str, Model], scan: Any, rows: Any) -> None:
     """Draw the heatmap, and the four charts of each layer."""
-    colors = figures.color_variants(list(variants))
+    colors = figures.style.color_variants(list(variants))
     if scan.ranges:
         for log in (False, True):
-            figures.render_heatmap(scan.ranges, list(variants), log=log)
+            figures.heatmap.render_heatmap(scan.ranges, list(variants), log=log)
     for row in rows:
-        values, _ = tables.read_values(extract_weight_tensors(variants, row, scan.pairings))
-        if values:
-            figures.render_histograms(compute_histograms(values), log=True, about=row)
+        counted, _ = tables.weights.count_weights(scan, row)
+        if counted is not None:
+            figures.weights.render_histograms(counted, log=True, about=row)
         measured = {n: m for n, m in scan.rows.get(row, {}).items() if m.quantization is not None}
         if measured:
-            figures.render_channels(measured, colors, about=row)
-            figures.render_codes(figures.count_codes(measured), colors, about=row)
-        errors, _ = tables.compute_layer_errors(scan, row)
+            figures.channels.render_channels(measured, colors, about=row)
+            figures.codes.render_codes(count_codes(measured), colors, about=row)
+        errors, _ = tables.weights.compute_layer_errors(scan, row)
         if errors:
-            figures.render_errors(errors, colors, about=row)
+            figures.weights.render_errors(errors, colors, about=row)
 
 
 # Sound models -------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_a_name_goes_all_the_way_as_text(hostile, tmp_path):
     name, variants = hostile
     see_everything(variants, tmp_path, pictures=False)
     values = {f"INT8 {name}": np.ones(3, np.float32)}
-    assert figures.render_histograms(compute_histograms(values), about=name).png
+    assert figures.weights.render_histograms(compute_histograms(values), about=name).png
 
 
 def test_every_name_is_text_in_one_heatmap_and_one_report(tmp_path):
@@ -119,7 +119,7 @@ def test_every_name_is_text_in_one_heatmap_and_one_report(tmp_path):
     variants = {"FP32": load_model(make_model(nodes, arrays, inputs={"x": (2, 7)}))}
     scan = scan_variants(variants)
     assert len(scan.ranges) == len(HOSTILE_NAMES)
-    assert figures.render_heatmap(scan.ranges, list(variants)).png
+    assert figures.heatmap.render_heatmap(scan.ranges, list(variants)).png
     bad = {f"{i}.onnx": f"{i}.onnx: {name}" for i, name in enumerate(HOSTILE_NAMES)}
     folder = fuzzing.VariantFolder(tmp_path, variants, bad)
     assert_no_stranger(report.create_report(folder, scan, find_problems(variants, scan)))
@@ -728,4 +728,4 @@ def test_the_numbers_of_an_extreme_weight_are_those_of_its_finite_elements(kind,
 def test_a_histogram_says_what_it_cannot_draw():
     histograms = compute_histograms({"INT8": np.array([1, np.nan, np.inf], np.float32)})
     assert histograms.outside == {"INT8": 2}
-    assert figures.render_histograms(histograms).png
+    assert figures.weights.render_histograms(histograms).png
