@@ -698,7 +698,7 @@ WEIGHTS = {
     "all infinite": np.full((5, 3, 2, 4), np.inf, np.float32),
     "both infinities": np.where(CODES > 0, np.inf, -np.inf).astype(np.float32),
     "widest float32": np.where(CODES > 0, 3.4e38, -3.4e38).astype(np.float32),
-    "wide float64": np.where(CODES > 0, 1e305, -1e305),
+    "wide float64": np.where(CODES > 0, 1.7e308, -1e305),
     "narrowest float32": np.where(CODES > 0, 1e-45, 0).astype(np.float32),
     "narrowest float64": np.where(CODES > 0, 5e-324, 0),
     "float16": CODES.astype(np.float16),
