@@ -1,0 +1,74 @@
+"""The errors of a weight are those that numpy finds on the whole of it, however it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from models_for_tests import dequantize_node, floats, make_model
+from onnx import helper
+
+from playground.utils.parameter_inspector import (
+    ErrorSteps,
+    compute_error_steps,
+    load_model,
+    passes,
+    scan_variants,
+)
+
+INNER, CHANNELS = 37, 23
+
+
+def quantized(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return int8 codes of a MatMul's weight, a scale for each column."""
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(np.rint(x / scale)).clip(-100, 100).astype(np.int8)
+
+
+def errors_of(x: np.ndarray, scale: np.ndarray, folder: Path) -> tuple[ErrorSteps, np.ndarray]:
+    """Return what was found, and every error in steps as numpy computes it."""
+    matmul = helper.make_node("MatMul", ["x", "w"], ["y"], "fc")
+    q, inputs = quantized(x, scale), {"x": (2, len(x))}
+    held = {"q": q, "s": scale, "z": np.zeros(scale.shape, np.int8)}
+    models = {
+        "FP32": make_model([matmul], {"w": x}, inputs=inputs),
+        "INT8": make_model([dequantize_node(axis=1), matmul], held, inputs=inputs),
+    }
+    for name, model in models.items():
+        onnx.save(model, folder / f"{name}.onnx")
+    scan = scan_variants({name: load_model(folder / f"{name}.onnx") for name in models})
+    row = scan.rows["fc"]
+    found = compute_error_steps(row["INT8"], row["FP32"])
+    assert found is not None
+    with np.errstate(all="ignore"):
+        steps = (x - q.astype(np.float32) * scale) / np.abs(scale)
+    return found, steps[np.isfinite(steps)]
+
+
+@pytest.mark.parametrize(("chunk", "few"), [(10**6, 8), (50, 8), (50, 10**6)], ids=str)
+@pytest.mark.parametrize("kind", ["rounded", "clipped", "a scale of zero", "negative scales"])
+def test_errors_are_those_of_numpy(kind, chunk, few, tmp_path, monkeypatch):
+    """In one piece, in pieces that two threads share, and in pieces of one thread."""
+    monkeypatch.setattr(passes, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(passes, "FEW_CHUNKS", few)
+    x = floats(INNER, CHANNELS)
+    scale = np.abs(x).max(axis=0) / np.float32(100)
+    if kind == "clipped":
+        scale[4] /= 3
+    if kind == "a scale of zero":
+        scale[7] = 0
+    if kind == "negative scales":
+        scale[::2] *= -1
+    found, steps = errors_of(x, scale, tmp_path)
+    largest = np.abs(steps).max()
+    counts, edges = np.histogram(steps, len(found.counts), (found.edges[0], found.edges[-1]))
+    np.testing.assert_array_equal(found.counts, counts)
+    np.testing.assert_allclose(found.edges, edges, atol=1e-12)
+    assert found.edges[-1] == max(1, np.ceil(largest))
+    assert found.count == steps.size == found.counts.sum()
+    assert found.rms == pytest.approx(np.sqrt(np.mean(steps.astype(np.float64) ** 2)))
+    assert found.largest == pytest.approx(largest)
+    assert found.beyond_half_share == np.mean(np.abs(steps) > 0.501)
+    assert (found.beyond_half_share > 0) == (kind == "clipped")
