@@ -729,3 +729,17 @@ def test_a_histogram_says_what_it_cannot_draw():
     histograms = compute_histograms({"INT8": np.array([1, np.nan, np.inf], np.float32)})
     assert histograms.outside == {"INT8": 2}
     assert figures.weights.render_histograms(histograms).png
+
+
+@pytest.mark.parametrize("name", ["line\nbreak", "\x1b[31mred", "\u202ertl"])
+def test_a_finding_that_names_layers_names_them_on_one_line(name):
+    """Layers that are paired by name alone, and layers that lost their partner."""
+    (float_model, other) = (named(name, quantized=quantized) for quantized in (False, True))
+    for tensor in other.graph.initializer:
+        if tensor.name.startswith(f"{name}q"):
+            tensor.raw_data = bytes(reversed(tensor.raw_data))
+    variants = {"FP32": load_model(float_model), "INT8": load_model(other)}
+    findings = find_problems(variants, scan_variants(variants))
+    assert any("Paired with" in finding.evidence for finding in findings)
+    for finding in findings:
+        assert is_one_sentence(finding.evidence), repr(finding.evidence)

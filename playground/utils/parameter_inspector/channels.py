@@ -20,7 +20,7 @@ from .metrics import (
     channel_sqnr_db,
     representable_limits,
 )
-from .model_file import Model
+from .model_file import Model, printable
 from .quantization import Quantization, is_integer, numpy_dtype
 from .records import Layer, WeightTensor
 from .scan import Scan
@@ -254,7 +254,7 @@ def _clipped(one: QuantizedMatrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def listed(names: Iterable[object], shown: int = NAMES_SHOWN) -> str:
-    listed = [str(name) for name in names]
+    listed = [printable(str(name)) for name in names]
     more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
     return ", ".join(listed[:shown]) + more
 

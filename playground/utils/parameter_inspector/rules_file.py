@@ -24,7 +24,7 @@ from .channels import (
 )
 from .layers import list_layers
 from .metrics import Measured
-from .model_file import Model
+from .model_file import Model, printable
 from .quantization import UnavailableError
 from .records import Finding
 from .rules_parameters import BY_ZERO_POINT, is_about_axis, refusals
@@ -170,8 +170,9 @@ def find_grid_snapped(variant: str, variants: Mapping[str, Model], scan: Scan) -
             "warning",
             variant,
             together(snapped),
-            f"{counted(len(snapped), 'float weight')} with few levels, {listed(snapped)}: in {row} "
-            f"{_distinct(measured)} distinct numbers of {_size(measured):,}, {measured.grid}.",
+            f"{counted(len(snapped), 'float weight')} with few levels, {listed(snapped)}: in "
+            f"{printable(row)} {_distinct(measured)} distinct numbers of {_size(measured):,}, "
+            f"{measured.grid}.",
             "Export the model with its quantizers (QuantizeLinear and DequantizeLinear): as it "
             "stands every runtime computes in float.",
             {"layers": len(snapped)},
@@ -261,8 +262,9 @@ def find_values_differ(
             "note" if guess else "warning",
             variant,
             row,
-            f"Paired with {pair.variant} by {'order' if guess else 'name'} only: the mean cosine "
-            f"of their channels is {pair.score:.2f}, where the same weight has at least 0.84.",
+            f"Paired with {printable(pair.variant)} by {'order' if guess else 'name'} only: the "
+            f"mean cosine of their channels is {pair.score:.2f}, where the same weight has at "
+            "least 0.84.",
             "Compare with the float model that this file was made from; errors against this one "
             "are not shown.",
             {"cosine": pair.score},
