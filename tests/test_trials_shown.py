@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,9 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from playground.utils.figures import trials as figures
-from playground.utils.figures.style import color_variants
+from playground.utils.figures.style import (
+    color_variants,
+    draw_ticks,
+    encode_png,
+    format_axis,
+    new_figure,
+)
 from playground.utils.parameter_inspector.planning import (
     Candidate,
     LayerOptions,
@@ -242,3 +250,29 @@ def test_the_curve_marks_today_and_the_target():
     words = figures.describe_trade_off(plan)
     assert "today 1,100 bytes at 1.0 dB, the target 1,150 bytes at 30.0 dB" in words
     assert "fewest bytes 700 bytes at 1.0 dB" in words
+
+
+def test_the_ticks_stand_as_texts_where_the_axes_would_have_them_and_none_outside():
+    ax = new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    ax.set(xticks=[1, 2], yticks=[-30, 30, 40])
+    ax.set(xlim=(0, 3), ylim=(20, 50))
+    for axis in (ax.xaxis, ax.yaxis):
+        format_axis(axis)
+    draw_ticks(ax)
+    written = [(one.get_text(), *one.get_position()) for one in ax.texts]
+    assert written == [("1", 1, 0), ("2", 2, 0), ("30", 0, 30), ("40", 0, 40)]
+    assert not [*ax.get_xticks(), *ax.get_yticks()]
+
+
+def test_only_the_first_histogram_of_a_trial_has_numbers_beside_its_counts():
+    shown = [
+        any(one.get_position()[0] == 0 and one.get_ha() == "right" for one in ax.texts)
+        for ax in figures.draw_trial(TRIAL, "UINT8", COLORS).axes
+    ]
+    assert shown == [True, False, False, True]
+
+
+def test_a_picture_is_a_png_of_the_pixels_that_were_drawn():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4), np.uint8)
+    with Image.open(io.BytesIO(encode_png(pixels))) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)

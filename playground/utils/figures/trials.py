@@ -24,6 +24,7 @@ from .style import (
     VALUES,
     VARIANT_COLORS,
     Picture,
+    draw_ticks,
     format_axis,
     format_db,
     format_number,
@@ -73,6 +74,7 @@ def draw_trial(
         set_count_axis(ax, highest, log=log)
         style_axes(ax, name)
         label_axes(ax, VALUES if i == 1 else "", "weights in the bin")
+        draw_ticks(ax)
     for ax, outcome in zip(figure.axes[1:], (trial.today, trial.tried), strict=True):
         write_note(ax, f"worst channel {format_db(outcome.worst_channel_sqnr_db)}")
     place = (left, 0.48, PAGE_WIDTH - left - 0.15, 1.32)
@@ -80,6 +82,7 @@ def draw_trial(
     plot_channels(trial.today, trial.tried, color=color, ax=ax)
     style_axes(ax, "SQNR of each channel")
     label_axes(ax, "output channel", "SQNR, dB")
+    draw_ticks(ax)
     return figure
 
 
@@ -148,6 +151,7 @@ def draw_trade_off(plan: Plan) -> Figure:
     plot_trade_off(plan, ax=ax)
     style_axes(ax, "What a better worst channel costs")
     label_axes(ax, "bytes of the weights that can be changed", "worst channel, dB")
+    draw_ticks(ax)
     write_note(ax, "line: the fewest bytes   ○ today   ● the target")
     return figure
 
