@@ -178,16 +178,18 @@ def watch_folder(folder, opened, tell):
     Looks once a second while there is a page to tell; as a script there is none.
     """
 
-    # marimo ends a viewer's own thread with the page, but not what that thread started.
-    viewer = threading.current_thread()
+    # marimo ends a viewer's own thread with the page, but not what that thread started; the names
+    # of a page, those that `identify_folder` reads too, end before its threads do.
+    viewer, thread_of, sleep = threading.current_thread(), mo.current_thread, time.sleep
+    identify, may_fail = identify_file, suppress
 
     def look():
         changed = False
-        while viewer.is_alive() and not (changed or mo.current_thread().should_exit):
-            time.sleep(1)
+        while viewer.is_alive() and not (changed or thread_of().should_exit):
+            sleep(1)
             # Between the listing and the look at a file it may go: the next round sees that.
-            with suppress(OSError):
-                changed = identify_folder(folder) != opened
+            with may_fail(OSError):
+                changed = [identify(path) for path in sorted(folder.glob("*.onnx"))] != opened
         if changed:
             tell(True)
 
