@@ -11,6 +11,7 @@ import math
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ from playground.utils.parameter_inspector import (
     open_folder,
     scan_variants,
 )
+from playground.utils.parameter_inspector import requantize as requantize_module
+from playground.utils.parameter_inspector.metrics import judged_channel_sqnr_db
 from playground.utils.parameter_inspector.planning import (
     Candidate,
     LayerOptions,
@@ -572,6 +575,46 @@ def test_a_zero_channel_has_no_sqnr_and_an_exact_one_an_infinite_one():
     assert done.worst_channel_sqnr_db == done.channel_sqnr_db[2] < 60
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("scheme", UNCLIPPED, ids=str)
+def test_parts_and_threads_change_no_bit_of_codes_and_values(scheme, order, monkeypatch):
+    values = np.asarray(floats(38, 3, 41), order=order)
+    whole = requantize(values, scheme, channel_axis=1)
+    monkeypatch.setattr(requantize_module, "CHUNK_ELEMENTS", 300)
+    done = requantize(values, scheme, channel_axis=1)
+    same_bits(done.codes, whole.quantization.quantize(values))
+    same_bits(done.values, whole.quantization.dequantize(whole.codes))
+    assert done.sqnr_db == pytest.approx(whole.sqnr_db, abs=1e-9)
+    assert done.channel_sqnr_db == pytest.approx(whole.channel_sqnr_db, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_sqnr_of_a_part_goes_to_its_own_channels(axis, monkeypatch):
+    monkeypatch.setattr(requantize_module, "CHUNK_ELEMENTS", 4)
+    values, held = floats(*SHAPE), floats(*SHAPE) + floats(*SHAPE, seed=9) / 100
+    for order in "CF":
+        found = compute_sqnr_db(np.asarray(values, order=order), held, axis)[1]
+        parts = zip(np.moveaxis(values, axis, 0), np.moveaxis(held, axis, 0), strict=True)
+        assert found == pytest.approx([sqnr_db(*part) for part in parts], abs=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_worst_channel_is_the_one_of_the_ranking_whatever_training_left_at_1e_30(axis):
+    exact = floats(6, 6)
+    exact[2], exact[:, 2] = 1e-30, 1e-30
+    done = requantize(exact, Scheme("int8"), axis)
+    low, high = exact.min(axis=1 - axis), exact.max(axis=1 - axis)
+    error = (exact.astype(np.float64) - done.values) ** 2
+    sums = SimpleNamespace(
+        float_low=low, float_high=high, channel_count=6, e_square=error.sum(axis=1 - axis),
+        x_square=(exact.astype(np.float64) ** 2).sum(axis=1 - axis),
+    )  # fmt: skip
+    judged = judged_channel_sqnr_db(sums)
+    assert np.isnan(judged).tolist() == [i == 2 for i in range(6)]
+    assert done.channel_sqnr_db == pytest.approx(judged, abs=1e-6, nan_ok=True)
+    assert done.worst_channel_sqnr_db > 20
+
+
 # What the file has now ----------------------------------------------------------------------------
 
 
@@ -796,6 +839,13 @@ def test_progress_tells_every_layer_and_a_cancelled_plan_stops_between_two(dscnn
     with pytest.raises(PlanCancelledError, match="after 3 of 14"):
         plan_model(*dscnn, "UINT8", 30, progress=until_three, cancelled=stop.is_set)
     assert len(told) == 3
+
+
+def test_a_search_is_stopped_between_two_schemes_of_one_layer():
+    asked = iter([False, False, True])
+    with pytest.raises(PlanCancelledError, match="between two schemes"):
+        list_candidates(floats(8, 70), Scheme(), cancelled=lambda: next(asked))
+    assert next(asked, None) is None
 
 
 def test_a_plan_needs_one_target_and_a_variant_that_is_there(dscnn):

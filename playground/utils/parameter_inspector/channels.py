@@ -14,8 +14,8 @@ import numpy as np
 from .folding import readers_of
 from .layers import layers_by_name, list_layers
 from .metrics import (
-    NEGLIGIBLE_WIDTH,
     Measured,
+    are_judged,
     channel_max_abs,
     channel_sqnr_db,
     representable_limits,
@@ -119,8 +119,7 @@ def channel_width(measured: Measured) -> np.ndarray:
 
 def living_channels(measured: Measured) -> np.ndarray:
     """Return which channels do anything, by the float weight where it is known."""
-    widths = np.nan_to_num(channel_max_abs(measured.sums))
-    return widths > NEGLIGIBLE_WIDTH * widths.max(initial=0.0)
+    return are_judged(np.nan_to_num(channel_max_abs(measured.sums)))
 
 
 def is_misaligned(measured: Measured) -> bool:

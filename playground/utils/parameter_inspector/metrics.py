@@ -125,13 +125,17 @@ def sqnr_db(measured: Measured) -> float:
 
 
 def judged_channel_sqnr_db(sums: WeightSums) -> np.ndarray:
-    """Return `channel_sqnr_db`, NaN too for channels that are zero next to the others.
+    """Return `channel_sqnr_db`, NaN too for channels that are not judged."""
+    return np.where(are_judged(channel_max_abs(sums)), channel_sqnr_db(sums), np.nan)
 
-    Training ends many channels at 1e-30, not at 0: no code could hold them, and nothing is lost.
+
+def are_judged(widths: np.ndarray) -> np.ndarray:
+    """Return which channels count when the worst is looked for, by their largest abs(weight).
+
+    Not those that are zero next to the others: training ends many channels at 1e-30, not at 0; no
+    code could hold them, and nothing is lost.
     """
-    widths = channel_max_abs(sums)
-    widest = np.nanmax(widths, initial=0.0)
-    return np.where(widths > NEGLIGIBLE_WIDTH * widest, channel_sqnr_db(sums), np.nan)
+    return np.asarray(widths > NEGLIGIBLE_WIDTH * np.nanmax(widths, initial=0.0))
 
 
 def worst_channel_sqnr_db(measured: Measured) -> float:

@@ -33,6 +33,11 @@ from .requantize import (
 )
 from .scan import Scan
 
+
+class PlanCancelledError(Exception):
+    """Somebody asked the planning to stop."""
+
+
 # ------------------------------------------------- the sensible candidates for one weight
 
 
@@ -68,6 +73,7 @@ def list_candidates(
     held: np.ndarray | None = None,
     max_bytes: int | None = None,
     scale_type: str = "float32",
+    cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Candidate, ...]:
     """Return the sensible schemes for a weight, best worst channel first, today's among them.
 
@@ -78,17 +84,19 @@ def list_candidates(
 
     Raises:
         ValueError: as `requantize`.
+        PlanCancelledError: ``cancelled`` said so, between two schemes.
     """
     channel_axis = check_axis(channel_axis, values)
     now = _measure(values, today, channel_axis, scale_type)
     if held is not None:
         tensor, channels = compute_sqnr_db(values.astype(np.float32), held, channel_axis)
         now = replace(now, sqnr_db=tensor, worst_channel_sqnr_db=lowest_db(channels))
-    found = [now] + [
-        _against(_measure(values, scheme, channel_axis, scale_type), now)
-        for scheme in sensible_schemes(today, values.shape, channel_axis)
-        if scheme != today
-    ]
+    found = [now]
+    for scheme in sensible_schemes(today, values.shape, channel_axis):
+        if cancelled is not None and cancelled():
+            raise PlanCancelledError("stopped between two schemes of a layer")
+        if scheme != today:
+            found.append(_against(_measure(values, scheme, channel_axis, scale_type), now))
     affordable = [c for c in found if max_bytes is None or c.byte_count <= max_bytes]
     return tuple(sorted(affordable, key=_badness))
 
@@ -170,10 +178,6 @@ def why_not_run(layer: Layer, scheme: Scheme) -> str | None:
 
 
 # ------------------------------------------------- the whole model
-
-
-class PlanCancelledError(Exception):
-    """Somebody asked the planning to stop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +304,7 @@ def plan_model(
 
     Raises:
         ValueError: no target, or both; or the variant is not in the scan.
-        PlanCancelledError: ``cancelled`` said so, between two layers.
+        PlanCancelledError: ``cancelled`` said so, between two schemes of a layer.
     """
     if (target_sqnr_db is None) == (target_bytes is None):
         raise ValueError("give a target SQNR or a target size, one of the two")
@@ -341,10 +345,10 @@ def list_options(
     rows = [row for row, found in scan.rows.items() if _is_weight(scan, row, variant_name, found)]
     options, left_out = [], {}
     for done, row in enumerate(rows, 1):
-        if cancelled is not None and cancelled():
-            raise PlanCancelledError(f"stopped after {done - 1} of {len(rows)} layers")
         try:
-            options.append(_options(scan, variants, variant_name, row))
+            options.append(_options(scan, variants, variant_name, row, cancelled))
+        except PlanCancelledError:
+            raise PlanCancelledError(f"stopped after {done - 1} of {len(rows)} layers") from None
         except (ValueError, UnavailableError) as error:
             left_out[row] = str(error)
         if progress is not None:
@@ -360,7 +364,13 @@ def _is_weight(scan: Scan, row: str, variant: str, found: Mapping[str, object]) 
     return measured.weight.is_quantized or len(measured.weight.shape) > 1
 
 
-def _options(scan: Scan, variants: Mapping[str, Model], variant: str, row: str) -> LayerOptions:
+def _options(
+    scan: Scan,
+    variants: Mapping[str, Model],
+    variant: str,
+    row: str,
+    cancelled: Callable[[], bool] | None,
+) -> LayerOptions:
     exact = read_exact(scan, variants, variant, row)
     measured = scan.rows[row][variant]
     weight, layer = measured.weight, measured.layer
@@ -370,7 +380,9 @@ def _options(scan: Scan, variants: Mapping[str, Model], variant: str, row: str) 
         raise ValueError(f"{weight.data_type} codes have no scheme to start from")
     axis = weight.channel_axis or 0
     scale_type = weight.quantization.scale_source.data_type
-    found = list_candidates(exact, today, axis, weight.values, scale_type=scale_type)
+    found = list_candidates(
+        exact, today, axis, weight.values, scale_type=scale_type, cancelled=cancelled
+    )
     now = next(c for c in found if c.scheme == today)
     if math.isnan(now.worst_channel_sqnr_db):
         raise ValueError("the float weight is all zero")

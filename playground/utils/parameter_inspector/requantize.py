@@ -7,13 +7,17 @@ those of `Quantization`, so a file written from them is what was measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
 
+from .metrics import are_judged
+from .passes import FEW_CHUNKS, THREADS
 from .quantization import (
     ArraySource,
     Quantization,
@@ -43,6 +47,7 @@ LONG_ROW = 1 << 15
 CHUNK_ELEMENTS = 1 << 16
 
 Progress = Callable[[int, int, str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,8 @@ class Requantized:
         codes, values: of the weight's shape; values are float32.
         byte_count: of the codes as ONNX packs them, the scales and the zero-points.
         sqnr_db: of the whole tensor.
-        channel_sqnr_db: of each output channel, shape (channels,); NaN for one that is all zero.
+        channel_sqnr_db: of each output channel, shape (channels,); NaN for one that is all zero, or
+            negligible next to the others.
     """
 
     scheme: Scheme
@@ -263,18 +269,23 @@ def requantize(
     _check_finite(exact)
     channel_axis = check_axis(channel_axis, exact)
     frame = _Frame.of(exact, scheme, channel_axis)
-    scale, zero_point = _fit(frame.rows, scheme, scale_type)
+    scale, zero_point = _fit(frame, scheme, scale_type)
     quantization = _create_quantization(scheme, frame, scale, zero_point, scale_type)
-    codes = quantization.quantize(exact)
-    held = quantization.dequantize(codes)
-    tensor, channels = compute_sqnr_db(exact, held, channel_axis)
+    codes = np.empty_like(exact, numpy_dtype(scheme.data_type))
+    held = np.empty_like(exact)
+
+    def work(part: Part) -> _Sums:
+        codes[part], held[part] = _quantize(quantization, exact, part)
+        return _Sums.of(exact[part], held[part], channel_axis)
+
+    tensor, channels = _Sums.add(share_out(work, exact), exact, channel_axis)
     return Requantized(
         scheme, quantization, codes, held, count_bytes(quantization, exact.shape), tensor, channels
     )
 
 
 def _check_finite(exact: np.ndarray) -> None:
-    wrong = exact.size - int(np.isfinite(exact).sum())
+    wrong = sum(share_out(lambda part: int((~np.isfinite(exact[part])).sum()), exact))
     if wrong:
         raise ValueError(f"{wrong:,} of {exact.size:,} weights are NaN or infinite: no scale fits")
 
@@ -291,26 +302,36 @@ class _Frame:
     """A weight as one row for each scale, and the way back.
 
     Attributes:
-        rows: (scales, weights of each); the last, short block is filled up with zeros.
-        shape: of the scale.
+        moved: the scales on its first axis, all other axes as they were: no copy of the weight
+            unless it is in blocks, of which the last, short one is filled up with zeros.
+        moved_shape: of the scale.
     """
 
-    rows: np.ndarray
+    moved: np.ndarray
     axis: int | None
     moved_shape: tuple[int, ...]
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The weights of each scale: (scales, weights)."""
+        count = self.moved.shape[0]
+        return self.moved.reshape(count, self.moved.size // max(1, count))
+
+    def find_ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and the highest weight of each scale, no higher and lower than 0."""
+        others = tuple(range(1, self.moved.ndim))
+        return self.moved.min(axis=others, initial=0), self.moved.max(axis=others, initial=0)
 
     @classmethod
     def of(cls, exact: np.ndarray, scheme: Scheme, channel_axis: int) -> _Frame:
         if scheme.granularity == "per-tensor" or exact.ndim == 0:
-            return cls(exact.reshape(1, -1), None, ())
+            return cls(exact.reshape(1, *exact.shape), None, ())
         axis = scheme.axis
         if axis is None:
             axis = own_axis(scheme.granularity, channel_axis, exact.ndim)
         axis = check_axis(axis or 0, exact)
         if scheme.block_size is None:
-            channels = exact.shape[axis]
-            moved = np.moveaxis(exact, axis, 0)
-            return cls(moved.reshape(channels, exact.size // max(1, channels)), axis, (channels,))
+            return cls(np.moveaxis(exact, axis, 0), axis, (exact.shape[axis],))
         return cls._in_blocks(np.moveaxis(exact, axis, -1), axis, scheme.block_size)
 
     @classmethod
@@ -363,18 +384,14 @@ def compute_sqnr_db(
 ) -> tuple[float, np.ndarray]:
     """Return the SQNR of the tensor and of each channel, in dB; +inf where nothing was lost.
 
-    20*log10(norm(x) / norm(x - held)); NaN where x is all zero.
+    20*log10(norm(x) / norm(x - held)); NaN where x is all zero, or negligible next to the other
+    channels, as `are_judged` says.
     """
-    rank = max(1, exact.ndim)
-    exact, held = exact.reshape(exact.shape or (1,)), held.reshape(exact.shape or (1,))
-    signal, error = _square_sums(exact, channel_axis), _square_sums(exact - held, channel_axis)
-    if rank == 1:
-        signal, error = signal.reshape(-1), error.reshape(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        channels = 10 * np.log10(np.where(signal == 0, np.nan, signal) / error)
-        total = signal.sum()
-        tensor = 10 * np.log10(total / error.sum()) if total else np.nan
-    return float(tensor), channels
+
+    def work(part: Part) -> _Sums:
+        return _Sums.of(exact[part], held[part], channel_axis)
+
+    return _Sums.add(share_out(work, exact), exact, channel_axis)
 
 
 def _square_sums(array: np.ndarray, axis: int) -> np.ndarray:
@@ -400,17 +417,125 @@ def lowest_db(channels: np.ndarray) -> float:
     return float(known.min()) if known.size else math.nan
 
 
+# ------------------------------------------------- part by part, each small enough for the cache
+
+
+Part = tuple[slice, ...]
+
+
+def share_out(work: Callable[[Part], T], array: np.ndarray) -> list[T]:
+    """Return what ``work`` made of each part of an array, in order; many parts by two threads."""
+    lead = _leading_axis(array)
+    length = array.shape[lead] if array.ndim else 1
+    step = max(1, CHUNK_ELEMENTS * length // max(1, array.size))
+    before = (slice(None),) * lead
+    parts = [(*before, slice(i, i + step)) if array.ndim else () for i in range(0, length, step)]
+    if len(parts) <= FEW_CHUNKS:
+        return [work(part) for part in parts]
+    shares = [parts[i::THREADS] for i in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = list(pool.map(lambda share: [work(part) for part in share], shares))
+    return [done[i % THREADS][i // THREADS] for i in range(len(parts))]
+
+
+def _leading_axis(array: np.ndarray) -> int:
+    """Return the axis along which parts are contiguous: 0, the last one of a transposed weight."""
+    strides = np.abs(array.strides) * (np.array(array.shape) > 1)
+    return int(np.argmax(strides)) if array.ndim else 0
+
+
+def _quantize(
+    quantization: Quantization, exact: np.ndarray, part: Part
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes and values of a part of a weight whose weights are all finite."""
+    scale = _cut(quantization.scale.astype(np.float32), quantization, exact.shape, part)
+    zero_point = _cut(quantization.zero_point.astype(np.float32), quantization, exact.shape, part)
+    low, high = quantization.code_limits
+    dtype = numpy_dtype(quantization.data_type)
+    with np.errstate(all="ignore"):
+        steps = np.asarray(exact[part] / scale)
+        if is_integer(quantization.data_type):
+            np.rint(steps, out=steps)
+            steps += zero_point
+        np.clip(steps, low, high, out=steps)
+        codes = steps.astype(dtype)
+        if is_integer(quantization.data_type):
+            steps -= zero_point
+        else:
+            steps = codes.astype(np.float32)
+        steps *= scale
+        return codes, quantization.round_values(steps)
+
+
+def _cut(
+    parameter: np.ndarray, quantization: Quantization, shape: tuple[int, ...], part: Part
+) -> np.ndarray:
+    """Return a scale or zero-point so that it broadcasts against a part of the codes."""
+    axis, size = quantization.axis, quantization.block_size
+    if axis is None:
+        return parameter.reshape(())
+    if size is None:
+        return parameter.reshape([-1 if i == axis else 1 for i in range(len(shape))])[
+            part if len(part) == axis + 1 else ...
+        ]
+    index = np.arange(shape[axis]) // size
+    if len(part) == axis + 1:
+        return np.take(parameter, index[part[-1]], axis=axis)
+    return np.take(parameter[part], index, axis=axis)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Of each channel of a part: the squares of weights and errors, the largest abs(weight)."""
+
+    signal: np.ndarray
+    error: np.ndarray
+    widths: np.ndarray
+
+    @classmethod
+    def of(cls, exact: np.ndarray, held: np.ndarray, axis: int) -> _Sums:
+        exact, held = exact.reshape(exact.shape or (1,)), held.reshape(exact.shape or (1,))
+        others = tuple(i for i in range(exact.ndim) if i != axis)
+        return cls(
+            _square_sums(exact, axis),
+            _square_sums(exact - held, axis),
+            np.maximum(exact.max(axis=others, initial=0), -exact.min(axis=others, initial=0)),
+        )
+
+    @classmethod
+    def add(cls, parts: Sequence[_Sums], whole: np.ndarray, axis: int) -> tuple[float, np.ndarray]:
+        """Return the SQNR of the tensor and of each channel, of all parts of the whole."""
+        if not parts:
+            return math.nan, np.full(whole.shape[axis], np.nan)
+        apart = _leading_axis(whole) == axis  # each part has channels of its own
+        columns = ([p.signal for p in parts], [p.error for p in parts], [p.widths for p in parts])
+        signal, error, widths = (
+            map(np.concatenate, columns)
+            if apart
+            else (
+                np.sum(columns[0], axis=0),
+                np.sum(columns[1], axis=0),
+                np.max(columns[2], axis=0),
+            )
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            channels = 10 * np.log10(np.where(are_judged(widths), signal, np.nan) / error)
+            total = signal.sum()
+            tensor = 10 * np.log10(total / error.sum()) if total else np.nan
+        return float(tensor), channels
+
+
 # ------------------------------------------------- scale and zero-point of each row
 
 
-def _fit(rows: np.ndarray, scheme: Scheme, scale_type: str) -> tuple[np.ndarray, np.ndarray]:
+def _fit(frame: _Frame, scheme: Scheme, scale_type: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the scale (of ``scale_type``) and the zero-point (float64) of each row."""
-    low, high = _find_range(rows, scheme)
+    low, high = _find_range(frame, scheme)
     if scheme.clipping == "mse":
-        factor = _search(rows, scheme, low, high)
+        factor = _search(frame.rows, scheme, low, high)
         low, high = (low * factor).astype(np.float32), (high * factor).astype(np.float32)
     if not is_integer(scheme.data_type):
-        return _float_scale(rows, scheme, high, scale_type)
+        return _float_scale(frame, scheme, high, scale_type)
     with np.errstate(all="ignore"):
         scale, zero_point = _scale_and_zero_point(low, high, scheme, scale_type)
     if not np.isfinite(scale).all():
@@ -420,13 +545,12 @@ def _fit(rows: np.ndarray, scheme: Scheme, scale_type: str) -> tuple[np.ndarray,
     return scale, zero_point
 
 
-def _find_range(rows: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
+def _find_range(frame: _Frame, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     """Return lowest and highest weight to hold of each row, float32, zero between them."""
-    if scheme.clipping == "percentile" and rows.size:
-        low, high = _percentiles(rows, scheme)
+    if scheme.clipping == "percentile" and frame.rows.size:
+        low, high = _percentiles(frame.rows, scheme)
     else:
-        low = rows.min(axis=1, initial=0)
-        high = rows.max(axis=1, initial=0)
+        low, high = frame.find_ends()
     low = np.minimum(low, 0).astype(np.float32)
     high = np.maximum(high, 0).astype(np.float32)
     if scheme.symmetric:
@@ -477,12 +601,14 @@ def _zero_where(degenerate: np.ndarray, zero_point: np.ndarray, keep: bool) -> n
 
 
 def _float_scale(
-    rows: np.ndarray, scheme: Scheme, high: np.ndarray, scale_type: str
+    frame: _Frame, scheme: Scheme, high: np.ndarray, scale_type: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the scale that puts the widest weight on the highest code; ``std``: onnxruntime's."""
     dtype = numpy_dtype(scale_type)
     if scheme.clipping == "std":
-        scale = (np.std(np.ascontiguousarray(rows), axis=1) / _float8_deviation()).astype(dtype)
+        scale = (np.std(np.ascontiguousarray(frame.rows), axis=1) / _float8_deviation()).astype(
+            dtype
+        )
     else:
         scale = (high.astype(np.float64) / scheme.limits[1]).astype(dtype)
     tiny = float_info(dtype).tiny

@@ -19,10 +19,10 @@ from .quantization import is_integer
 from .records import Layer, WeightTensor
 from .requantize import (
     BLOCK_SIZES,
-    CHUNK_ELEMENTS,
     CLIPPINGS,
     DATA_TYPES,
     GRANULARITIES,
+    Part,
     Scheme,
     compute_sqnr_db,
     count_bytes,
@@ -31,8 +31,10 @@ from .requantize import (
     own_axis,
     requantize,
     scheme_of,
+    share_out,
 )
 from .scan import Scan
+from .sharing import SharedCache
 
 PERCENTILES = (99.0, 99.9, 99.99, 99.999)
 USUAL_BLOCK_SIZE = 32
@@ -106,9 +108,13 @@ class WeightOnTrial:
             ValueError: as `requantize`. The message is one sentence.
         """
         done = requantize(self.exact, scheme, self.channel_axis, self.scale_type)
-        arrays = (self.exact, self.held, done.values)
-        edges = _shared_edges(arrays)
-        exact, held, tried = (_count(array, edges) for array in arrays)
+        ends = *self._ends_today, *_ends(done.values)
+        low, high = min(ends, default=0.0), max(ends, default=0.0)
+        edges = _edges(low, high)
+        exact, held = self._counted.get(
+            (low, high), lambda: (_count(self.exact, edges), _count(self.held, edges))
+        )
+        tried = _count(done.values, edges)
         tensor_db, channels_db = self._today_db
         return Trial(
             edges,
@@ -117,6 +123,15 @@ class WeightOnTrial:
             Outcome(scheme, done.sqnr_db, done.channel_sqnr_db, done.byte_count, tried),
             why_not_run(self.layer, scheme),
         )
+
+    @cached_property
+    def _ends_today(self) -> tuple[float, ...]:
+        return *_ends(self.exact), *_ends(self.held)
+
+    @cached_property
+    def _counted(self) -> SharedCache[tuple[np.ndarray, np.ndarray]]:
+        """Counts of float and today: most schemes do not leave the range that these two have."""
+        return SharedCache(size=8)
 
     @cached_property
     def _today_db(self) -> tuple[float, np.ndarray]:
@@ -154,30 +169,29 @@ def open_weight(scan: Scan, variants: Mapping[str, Model], variant: str, row: st
     )
 
 
-def _shared_edges(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Return the edges of equal bins from the lowest to the highest finite value of all."""
-    ends = [end for array in arrays for end in _ends(array)]
-    low, high = min(ends, default=0.0), max(ends, default=0.0)
+def _edges(low: float, high: float) -> np.ndarray:
+    """Return the edges of equal bins from ``low`` to ``high``."""
     half = max(0.5, abs(low) / 2**20) if low == high else 0.0
     return np.linspace(low - half, high + half, DEFAULT_BINS + 1)
 
 
 def _ends(array: np.ndarray) -> tuple[float, ...]:
-    if not array.size:
-        return ()
-    ends = float(array.min()), float(array.max())
-    if np.isfinite(ends).all():
-        return ends
-    finite = array[np.isfinite(array)]
-    return (float(finite.min()), float(finite.max())) if finite.size else ()
+    """Return the lowest and the highest finite value; nothing where there is none."""
+
+    def find(part: Part) -> tuple[float, ...]:
+        ends = float(array[part].min()), float(array[part].max())
+        if np.isfinite(ends).all():
+            return ends
+        finite = array[part][np.isfinite(array[part])]
+        return (float(finite.min()), float(finite.max())) if finite.size else ()
+
+    ends = [end for found in share_out(find, array) for end in found] if array.size else []
+    return (min(ends), max(ends)) if ends else ()
 
 
 def _count(array: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    flat = array.T.reshape(-1) if array.flags.f_contiguous else array.reshape(-1)
-    counts = np.zeros(len(edges) - 1, np.int64)
-    for start in range(0, flat.size, CHUNK_ELEMENTS):
-        counts += count_in_bins(flat[start : start + CHUNK_ELEMENTS], edges)
-    return counts
+    counts = share_out(lambda part: count_in_bins(np.asarray(array[part]), edges), array)
+    return np.sum([np.zeros(len(edges) - 1, np.int64), *counts], axis=0)
 
 
 # ------------------------------------------------- the parts of a scheme, and what fits what
