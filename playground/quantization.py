@@ -729,12 +729,24 @@ def choose_page(ranges):
 
 
 @app.cell
-def draw_heatmap(files, heatmap_page, log_ranges, ranges, variants):
+def choose_panels(ranges, variants):
+    _pages = figures.heatmap.page_variants(list(variants))
+    heatmap_variants = mo.ui.dropdown(
+        _pages, value=next(iter(_pages)), label="Variants", allow_select_none=False
+    )
+    heatmap_variants if ranges and len(_pages) > 1 else None
+    return (heatmap_variants,)
+
+
+@app.cell
+def draw_heatmap(files, heatmap_page, heatmap_variants, log_ranges, ranges):
     mo.stop(not ranges, say(["No layer of this network has weights."], "info"))
     page_ranges = tables.ranking.select_page(ranges, heatmap_page.value)
     heatmap = figures.style.pictures.get(
-        ("heatmap", files, heatmap_page.value, log_ranges.value),
-        lambda: figures.heatmap.render_heatmap(page_ranges, list(variants), log=log_ranges.value),
+        ("heatmap", files, heatmap_page.value, *heatmap_variants.value, log_ranges.value),
+        lambda: figures.heatmap.render_heatmap(
+            page_ranges, heatmap_variants.value, log=log_ranges.value
+        ),
     )
     _axes = figures.heatmap.create_click_axes(heatmap, len(page_ranges))
     heatmap_clicks = mo.ui.matplotlib(_axes, debounce=True)

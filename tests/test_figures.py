@@ -121,6 +121,22 @@ def test_the_heatmap_says_the_widest_layer_of_each_variant_in_numbers():
     assert "Widest in INT8: wide, 14 wide, from −4.5 to 9.5." in alt
 
 
+@pytest.mark.parametrize("count", [1, 6, 7, 34])
+def test_a_page_of_the_heatmap_has_room_for_the_names_of_its_variants(count):
+    variants = [f"INT8 (a build of some name, no. {i})" for i in range(count)]
+    pages = figures.heatmap.page_variants(variants)
+    assert [name for page in pages.values() for name in page] == variants
+    for page in pages.values():
+        rows = [LayerRanges("W" * 40, "Conv", dict.fromkeys(page, (-1.0, 2.0)))]
+        figure = figures.heatmap.draw_heatmap(rows, page)
+        figure.draw_without_rendering()
+        ends = [
+            (ax._left_title.get_window_extent().x1, ax.get_window_extent().x1 + 0.3 * figure.dpi)
+            for ax in panels(figure)
+        ]
+        assert all(title < next_panel for title, next_panel in ends)
+
+
 @pytest.mark.parametrize("count", [1, 10, 59, 100, 500])
 def test_labels_of_rows_never_overlap_and_the_figure_has_a_limit(count):
     figure = figures.heatmap.draw_heatmap(rows_of(count), ["FP32"])

@@ -165,9 +165,10 @@ def _overview(folder: VariantFolder, scan: Scan) -> str:
             + (" Axis and colours are logarithmic: one layer dwarfs the rest." if log else "")
             + "</p>"
         )
-        parts.append(
-            _picture(figures.heatmap.render_heatmap(ranges, list(folder.variants), log=log))
-        )
+        parts += [
+            _picture(figures.heatmap.render_heatmap(ranges, variants, log=log))
+            for variants in figures.heatmap.page_variants(list(folder.variants)).values()
+        ]
     return "".join(parts)
 
 

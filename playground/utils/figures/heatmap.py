@@ -27,6 +27,7 @@ from .style import (
     NORMAL,
     PAGE_WIDTH,
     SMALL,
+    TITLE,
     VALUES,
     Picture,
     Place,
@@ -45,6 +46,7 @@ WIDTHS = matplotlib.colormaps["viridis"]
 # Inches. Forty rows have their full height; then they get lower, and past 160 the figure grows.
 ROW_HEIGHT, LOWEST_ROW = 0.25, 0.0625
 FULL_HEIGHT, MAX_HEIGHT = 10.0, 16.0
+MOST_PANELS = 6  # side by side; more leave no room for a bar
 LABEL_GAP = 0.08  # inches beside the panel
 LABEL_SPACING = 0.145  # inches that one line of SMALL text takes
 
@@ -80,6 +82,16 @@ class HeatmapLayout:
         return row if 0 <= row < self.row_count else None
 
 
+def page_variants(variants: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return label -> the variants of each page; at least one page, none of more than fit."""
+    starts = range(0, max(1, len(variants)), MOST_PANELS)
+    pages = [variants[start : start + MOST_PANELS] for start in starts]
+    return {
+        f"{start + 1} to {start + len(page)} of {len(variants)}": page
+        for start, page in zip(starts, pages, strict=True)
+    }
+
+
 def render_heatmap(
     rows: Sequence[LayerRanges], variants: Sequence[str], *, log: bool = False
 ) -> Picture:
@@ -94,6 +106,7 @@ def draw_heatmap(
 
     Args:
         rows: at least one.
+        variants: those of one page, see `page_variants`.
         log: symmetric logarithmic x-axis and logarithmic colours, where one layer dwarfs the rest.
     """
     layout = HeatmapLayout(len(rows))
@@ -240,7 +253,7 @@ def _finish_panel(ax: Axes, title: str, limits: Range, *, log: bool, ticks: int)
         ax.xaxis.set_major_locator(MaxNLocator(ticks))
     ax.set_xlim(limits)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
-    style_axes(ax, title)
+    style_axes(ax, title, size=TITLE if ticks > 3 else NORMAL)
     ax.axvline(0, color=INK, linewidth=0.6, alpha=0.5, zorder=0)
     bands = range(0, round(max(ax.get_ylim()) + 0.5), 2)
     ax.add_collection(_bars([(row, -0.5, 0.5, limits) for row in bands], color=FAINT, zorder=-1))

@@ -41,6 +41,7 @@ SELECTED = "#e8590c"
 DPI = 200  # twice what the page shows, for sharp text
 PAGE_WIDTH = 10.0  # inches; the page scales it to its column
 LABEL_LENGTH = 30
+LETTER = 0.65  # width of a letter on average, of its size
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,11 @@ def encode_png(pixels: np.ndarray) -> bytes:
     )
 
 
-def style_axes(ax: Axes, title: str = "") -> None:
+def style_axes(ax: Axes, title: str = "", *, size: float = TITLE) -> None:
     if title:
-        ax.set_title(shorten(title, 34), fontsize=TITLE, loc="left", y=1.0, pad=5, **FONT)
+        room = ax.get_position().width * PAGE_WIDTH * 72 / (LETTER * size)
+        title = shorten(title, min(34, int(room)))
+        ax.set_title(title, fontsize=size, loc="left", y=1.0, pad=5, **FONT)
     ax.patch.set_visible(False)
     for side, spine in ax.spines.items():
         spine.set_visible(side == "bottom")
