@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,13 +26,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "playground" / "quantization.py"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-SWITCHES = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 WAIT = 30_000  # milliseconds; a bound for a broken page, not a promise about speed
 HOSTILE = '<img src=x onerror="window.hacked=1">$\\foo_1$'
 HISTOGRAMS = "img[alt*='equal bins']"
@@ -40,20 +33,6 @@ CHANNELS, CODES = "img[alt*='Output channels']", "img[alt*='Integer codes']"
 ERRORS = "img[alt*='in steps of the scale']"
 TRIAL, TRADE_OFF = "img[alt*='Another quantization']", "img[alt*='Bytes of the weights against']"
 WORST = "/block1/conv_dw/Conv"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    if CHROMIUM is None:
-        missing = "no Chromium on this machine: the page was not tested in a browser"
-        pytest.fail(missing) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        # One context: the pages share what the browser keeps of marimo itself.
-        yield browser.new_context(viewport={"width": 1280, "height": 9000})
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -107,8 +86,8 @@ def create_odd_model() -> onnx.ModelProto:
     return helper.make_model(helper.make_graph(nodes, "odd", *ends, [weight]))
 
 
-@pytest.fixture(scope="session")
-def address(models_folder: Path, browser: object) -> Iterator[str]:
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
     """Serve the notebook on a free port, and stop that server afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -116,7 +95,7 @@ def address(models_folder: Path, browser: object) -> Iterator[str]:
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "marimo", "run", str(NOTEBOOK), "--headless", "--no-token"),
-            *("--host", "127.0.0.1", "--port", str(port), "--", "--models", str(models_folder)),
+            *("--host", "127.0.0.1", "--port", str(port), "--", "--models", str(folder)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -125,10 +104,18 @@ def address(models_folder: Path, browser: object) -> Iterator[str]:
     assert server.stdout is not None
     said = iter(server.stdout.readline, "")
     assert any(f":{port}" in line for line in said), "the server ended before it was ready"
-    yield f"http://127.0.0.1:{port}/"
-    server.terminate()
-    server.stdout.close()
-    server.wait()
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.stdout.close()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def address(models_folder: Path, browser: object) -> Iterator[str]:
+    with serve(models_folder) as address:
+        yield address
 
 
 class Viewer:

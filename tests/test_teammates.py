@@ -1,0 +1,145 @@
+"""The page for people who did not build the model: any eyes, no mouse, files from anybody."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from models_for_tests import convnet, int8_conv
+from test_browser import HISTOGRAMS, TRIAL, WORST, Viewer, serve
+from test_strangers import named
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = '<img src=x onerror="window.hacked=1">'
+NAMES = (SCRIPT, r"$\frac", "two\nlines", "")
+
+# Elements that marimo draws and the page cannot name or colour: (rule, part of the element).
+MARIMOS_OWN = {
+    ("button-name", 'aria-haspopup="menu"'): "its menu in the corner of a served page",
+    ("color-contrast", ">No selection<"): "the line under a table",
+}
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory) -> Path:
+    """Seven networks: one sound, three of which a file cannot be read, three of odd names."""
+    folder = tmp_path_factory.mktemp("strangers")
+    whole = convnet().SerializeToString()
+    many = {f"{SCRIPT}{i}.onnx": int8_conv().SerializeToString() for i in range(7)}
+    odd = {
+        f"{i}{kind}.onnx": named(name, quantized=kind == "q").SerializeToString()
+        for i, name in enumerate(NAMES)
+        for kind in ("", "q")
+    }
+    networks = {
+        "sound": {"fp32.onnx": whole},
+        "cut": {"cut.onnx": whole[: len(whole) // 2]},
+        "page": {"page.onnx": b"<!DOCTYPE html><p>404</p>", "fp32.onnx": whole},
+        "pointer": {"pointer.onnx": b"version https://git-lfs.github.com/spec/v1\n"},
+        SCRIPT: odd,
+        r"$\frac": many,
+        "two\nlines": {f"{SCRIPT}.onnx": b"", "fp32.onnx": whole},
+    }
+    for network, files in networks.items():
+        (folder / network).mkdir()
+        for name, content in files.items():
+            (folder / network / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(strangers: Path, browser: object) -> Iterator[str]:
+    shutil.copytree(ROOT / "models" / "dscnn", strangers / "dscnn")
+    with serve(strangers) as address:
+        yield address
+
+
+class Visitor(Viewer):
+    """A viewer of whatever there is, histograms or not."""
+
+    def wait_until_idle(self) -> None:
+        while not self.completed:
+            self.socket.wait_for_event("framereceived")
+
+
+@pytest.fixture
+def visit(browser, address: str):
+    """Open the page of a network; every page ends without an error."""
+    visitors = []
+
+    def open_at(scheme: str = "light", **query: str) -> Visitor:
+        page = browser.new_page()
+        page.emulate_media(color_scheme=scheme)
+        visitors.append(Visitor(page, f"{address}?{urlencode(query)}"))
+        return visitors[-1]
+
+    yield open_at
+    for visitor in visitors:
+        visitor.page.close()
+        assert visitor.errors == []
+
+
+def find_serious(page) -> list[tuple[str, str]]:
+    """Return rule and element of each serious violation in what the page itself shows."""
+    violations = Axe().run(page).response["violations"]
+    found = [
+        (one["id"], node["html"])
+        for one in violations
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    return [
+        (rule, element)
+        for rule, element in found
+        if not any(rule == known and part in element for known, part in MARIMOS_OWN)
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_the_page(visit, scheme):
+    page = visit(scheme, model="dscnn").page
+    page.wait_for_selector(TRIAL, state="attached")
+    page.get_by_text("model-explorer.json").wait_for()
+    for closed in page.locator("summary, marimo-accordion button").all():
+        closed.click()
+    page.wait_for_selector(f"html.{scheme}, body.{scheme}", state="attached")
+    assert find_serious(page) == []
+
+
+def test_axe_would_find_a_picture_without_words_and_a_control_without_a_label(visit):
+    page = visit(model="dscnn").page
+    page.wait_for_selector(TRIAL, state="attached")
+    plant = "(one, html) => one.insertAdjacentHTML('beforeend', html)"
+    page.locator(".playground-chart").first.evaluate(plant, "<img src='data:,'>")
+    controls = page.locator(".playground-controls")
+    controls.evaluate(plant, "<input><p style='color: #bbb'>pale</p>")
+    assert [rule for rule, _ in find_serious(page)] == ["color-contrast", "image-alt", "label"]
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ("sound", "FP32"),
+        ("cut", "cut.onnx is not a complete ONNX file"),
+        ("page", "page.onnx is a web page or XML"),
+        ("pointer", "pointer.onnx is a Git LFS pointer"),
+        (r"two\nlines", f"{SCRIPT}.onnx is empty"),  # as it is shown
+        (r"$\frac", f"INT8 ({SCRIPT}0)"),
+        (SCRIPT, SCRIPT),
+    ],
+)
+def test_each_network_of_a_folder_from_strangers_opens_or_says_why_not(visit, network, said):
+    page = visit(model=network).page
+    page.get_by_text(said).filter(visible=True).first.wait_for()
+    assert page.get_by_text("internal error").count() == 0
+    shown = page.get_by_label("Network").evaluate("one => one.selectedOptions[0].text")
+    assert shown == network
+    if network not in ("cut", "pointer"):
+        page.wait_for_selector(HISTOGRAMS, state="attached")
+    page.get_by_label("Network").select_option("dscnn")
+    page.wait_for_selector(f"{HISTOGRAMS}[alt*='{WORST}']", state="attached")
+    assert page.evaluate("window.hacked") is None
