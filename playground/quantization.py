@@ -669,7 +669,8 @@ def explain_ranking(ranked):
     **The ranking**: one row for each quantized layer of each variant, worst first by its worst
     output channel. **SQNR** compares the float weights with their values, in decibels: 6 dB more
     is half the error, and under 20 dB hurts. Point at a heading to read what a column counts;
-    click a row to look inside; the address then leads back to it.
+    click a row to look inside; the address then leads back to it. The keyboard
+    chooses the layer below, in section 3.
     """) if ranked else None
     return
 

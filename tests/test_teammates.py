@@ -120,6 +120,27 @@ def test_axe_would_find_a_picture_without_words_and_a_control_without_a_label(vi
     assert [rule for rule, _ in find_serious(page)] == ["color-contrast", "image-alt", "label"]
 
 
+LOOK = "one => Object.values(getComputedStyle(one)).join()"
+
+
+def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit):
+    page = visit(model="dscnn").page
+    page.wait_for_selector(TRIAL, state="attached")
+    page.get_by_text("The keyboard chooses the layer below").wait_for()
+    for control in (
+        page.get_by_label("Network"),
+        page.get_by_role("switch", name="logarithmic counts"),
+        page.get_by_role("button", name="Layer", exact=True),
+    ):
+        before = control.evaluate(LOOK)
+        control.focus()
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab")
+        assert control.evaluate("one => one.matches(':focus-visible')")
+        handle = control.element_handle()
+        page.wait_for_function(f"([one, before]) => ({LOOK})(one) !== before", arg=[handle, before])
+
+
 @pytest.mark.parametrize(
     ("network", "said"),
     [
