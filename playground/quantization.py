@@ -743,11 +743,10 @@ def choose_panels(ranges, variants):
 def draw_heatmap(files, heatmap_page, heatmap_variants, log_ranges, ranges):
     mo.stop(not ranges, say(["No layer of this network has weights."], "info"))
     page_ranges = tables.ranking.select_page(ranges, heatmap_page.value)
+    _shown, _log = heatmap_variants.value, log_ranges.value
     heatmap = figures.style.pictures.get(
-        ("heatmap", files, heatmap_page.value, *heatmap_variants.value, log_ranges.value),
-        lambda: figures.heatmap.render_heatmap(
-            page_ranges, heatmap_variants.value, log=log_ranges.value
-        ),
+        ("heatmap", files, heatmap_page.value, *_shown, _log),
+        lambda: figures.heatmap.render_heatmap(page_ranges, _shown, log=_log),
     )
     _axes = figures.heatmap.create_click_axes(heatmap, len(page_ranges))
     heatmap_clicks = mo.ui.matplotlib(_axes, debounce=True)
