@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "playground" / "quantization.py"
 WAIT = 30_000  # milliseconds; a bound for a broken page, not a promise about speed
 HOSTILE = '<img src=x onerror="window.hacked=1">$\\foo_1$'
+# Of the selected layer; section 4 explains its controls in a table of the same kind.
+PARAMETERS = ":not(.playground-details) > .playground-table:has-text('In words')"
 HISTOGRAMS = "img[alt*='equal bins']"
 CHANNELS, CODES = "img[alt*='Output channels']", "img[alt*='Integer codes']"
 ERRORS = "img[alt*='in steps of the scale']"
@@ -165,7 +167,7 @@ class Viewer:
 
     @property
     def parameters(self) -> str:
-        return self.page.locator(".playground-table", has_text="In words").inner_text()
+        return self.page.locator(PARAMETERS).inner_text()
 
     def choose_layer(self, name: str) -> None:
         self.page.get_by_role("button", name="Layer", exact=True).click()
@@ -202,7 +204,7 @@ class Viewer:
         """Wait until histograms, table, dropdown and address all show ``name``."""
         page = self.page
         page.wait_for_selector(f"{HISTOGRAMS}[alt*='{name}']", state="attached")
-        page.locator(".playground-table", has_text="In words").get_by_text(name).first.wait_for()
+        page.locator(PARAMETERS).get_by_text(name).first.wait_for()
         page.locator("marimo-dropdown").get_by_text(f"{name} ·").first.wait_for(state="attached")
         assert self.layer_in_address == name
 
@@ -594,7 +596,7 @@ def test_the_samples_confirm_the_plan_and_its_model_runs_after_the_download(open
 def test_a_hostile_name_is_shown_as_text_and_a_damaged_file_in_a_sentence(open_page):
     viewer = open_page("model=odd")
     viewer.page.get_by_text("cut.onnx is not a complete ONNX file").wait_for()
-    viewer.page.locator(".playground-table", has_text="In words").get_by_text(HOSTILE).wait_for()
+    viewer.page.locator(PARAMETERS).get_by_text(HOSTILE).wait_for()
     viewer.choose_layer("longlong")
     viewer.page.get_by_text("no weights to draw").wait_for()
     assert viewer.page.evaluate("window.hacked") is None

@@ -6,12 +6,16 @@ import asyncio
 import importlib.util
 import shutil
 import sys
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+T = TypeVar("T")
 # Pools of the memory allocator; a model, a scan or a picture for each switch would be far more.
 MOST_LEFT_BYTES = 40 * 2**20
 
@@ -27,9 +31,15 @@ def viewers() -> ModuleType:
     return module
 
 
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread of its own: the tests that drive a browser keep a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def test_two_viewers_who_switch_for_a_minute_as_fast_as_they_can_disturb_nobody(viewers):
     layers, _ = viewers.render_alone(ROOT / "models" / "resnet8")
-    seen = asyncio.run(viewers.visit(ROOT / "models", "resnet8", layers, seconds=60))
+    seen = run(viewers.visit(ROOT / "models", "resnet8", layers, seconds=60))
     assert seen.errors == []
     assert seen.wrong == []
     assert seen.checked > len(seen.switches) > 2 * len(layers)
@@ -63,4 +73,4 @@ def test_neither_a_forged_choice_nor_a_link_opens_what_is_not_offered(viewers, t
             return str(viewer.errors)
 
     for asked in ("dscnn", "../secret"):
-        assert asyncio.run(forge(asked)) == "[]"
+        assert run(forge(asked)) == "[]"
