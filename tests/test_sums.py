@@ -300,7 +300,7 @@ def test_matmul_in_a_file_is_compared_with_gemm_in_a_file_channel_by_channel(tmp
     np.testing.assert_array_equal(found.float_high, case.x.max(axis=0))
 
 
-@pytest.mark.parametrize("shape", [(3, 70001), (70001, 3), (400, 401)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 90001), (90001, 3), (600, 601)], ids=str)
 @pytest.mark.parametrize("op_type", ["MatMul", "Gemm transB"])
 def test_a_weight_of_several_chunks_is_summed_whole(op_type, shape):
     plain = OPERATORS[op_type]

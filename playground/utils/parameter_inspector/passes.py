@@ -17,7 +17,7 @@ from .quantization import Quantization
 from .records import Layer, WeightTensor
 from .rows import Part, RowParameter, WeightRows, list_parts, open_rows, spread_parameters
 
-CHUNK_ELEMENTS = 1 << 17
+CHUNK_ELEMENTS = 1 << 18
 # A weight of fewer chunks is not worth another thread.
 FEW_CHUNKS = 8
 THREADS = 2
