@@ -45,7 +45,7 @@ def compute_histograms(values: Mapping[str, np.ndarray], bins: int = DEFAULT_BIN
     filled = [array for array in finite.values() if array.size]
     low = min((float(array.min()) for array in filled), default=0.0)
     high = max((float(array.max()) for array in filled), default=0.0)
-    edges = _edges(low, high, bins)
+    edges = compute_edges(low, high, bins)
     counts = {name: np.histogram(array, edges)[0] for name, array in finite.items()}
     outside = {name: values[name].size - finite[name].size for name in values}
     return Histograms(edges, counts, outside)
@@ -68,7 +68,7 @@ def compute_layer_histograms(
     lows = [m.metrics["range_low"] for m in measured.values()]
     highs = [m.metrics["range_high"] for m in measured.values()]
     known = [(low, high) for low, high in zip(lows, highs, strict=True) if low == low]
-    edges = _edges(
+    edges = compute_edges(
         min((k[0] for k in known), default=0.0), max((k[1] for k in known), default=0.0), bins
     )
     counts = {name: _count_weight(one, edges) for name, one in measured.items()}
@@ -77,7 +77,8 @@ def compute_layer_histograms(
     return Histograms(edges, counts, outside)
 
 
-def _edges(low: float, high: float, bins: int) -> np.ndarray:
+def compute_edges(low: float, high: float, bins: int = DEFAULT_BINS) -> np.ndarray:
+    """Return the edges of equal bins from ``low`` to ``high``; around them where they are equal."""
     if low == high:
         half = max(0.5, abs(low) / 2**20)
         low, high = low - half, high + half

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .histograms import DEFAULT_BINS, count_in_bins
+from .histograms import compute_edges, count_in_bins
 from .model_file import Model
 from .planning import Candidate, list_candidates, read_exact, why_not_run
 from .quantization import is_integer
@@ -110,7 +110,7 @@ class WeightOnTrial:
         done = requantize(self.exact, scheme, self.channel_axis, self.scale_type)
         ends = *self._ends_today, *_ends(done.values)
         low, high = min(ends, default=0.0), max(ends, default=0.0)
-        edges = _edges(low, high)
+        edges = compute_edges(low, high)
         exact, held = self._counted.get(
             (low, high), lambda: (_count(self.exact, edges), _count(self.held, edges))
         )
@@ -167,12 +167,6 @@ def open_weight(scan: Scan, variants: Mapping[str, Model], variant: str, row: st
         count_bytes(weight.quantization, weight.source.shape),
         weight.quantization.scale_source.data_type,
     )
-
-
-def _edges(low: float, high: float) -> np.ndarray:
-    """Return the edges of equal bins from ``low`` to ``high``."""
-    half = max(0.5, abs(low) / 2**20) if low == high else 0.0
-    return np.linspace(low - half, high + half, DEFAULT_BINS + 1)
 
 
 def _ends(array: np.ndarray) -> tuple[float, ...]:
