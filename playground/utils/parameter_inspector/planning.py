@@ -374,12 +374,8 @@ def _options(
     exact = read_exact(scan, variants, variant, row)
     measured = scan.rows[row][variant]
     weight, layer = measured.weight, measured.layer
-    today = scheme_of(weight)
-    assert weight.quantization is not None
-    if today is None:
-        raise ValueError(f"{weight.data_type} codes have no scheme to start from")
+    today, byte_count, scale_type = read_today(weight)
     axis = weight.channel_axis or 0
-    scale_type = weight.quantization.scale_source.data_type
     found = list_candidates(
         exact, today, axis, weight.values, scale_type=scale_type, cancelled=cancelled
     )
@@ -392,9 +388,17 @@ def _options(
         _reference(scan, variants, row).name,
         weight.shape,
         axis,
-        replace(now, byte_count=count_bytes(weight.quantization, weight.source.shape)),
+        replace(now, byte_count=byte_count),
         tuple(c for c in found if c is not now and why_not_run(layer, c.scheme) is None),
     )
+
+
+def read_today(weight: WeightTensor) -> tuple[Scheme, int, str]:
+    """Return what the file has: scheme, bytes, type of the scales; ValueError for a codebook."""
+    scheme, held = scheme_of(weight), weight.quantization
+    if scheme is None or held is None:
+        raise ValueError(f"{weight.data_type} codes have no scheme to start from")
+    return scheme, count_bytes(held, weight.source.shape), held.scale_source.data_type
 
 
 def _reference(scan: Scan, variants: Mapping[str, Model], row: str) -> WeightTensor:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .histograms import compute_edges, count_in_bins
 from .model_file import Model
-from .planning import Candidate, list_candidates, read_exact, why_not_run
+from .planning import Candidate, list_candidates, read_exact, read_today, why_not_run
 from .quantization import is_integer
 from .records import Layer, WeightTensor
 from .requantize import (
@@ -25,12 +25,10 @@ from .requantize import (
     Part,
     Scheme,
     compute_sqnr_db,
-    count_bytes,
     data_type_bits,
     lowest_db,
     own_axis,
     requantize,
-    scheme_of,
     share_out,
 )
 from .scan import Scan
@@ -152,21 +150,10 @@ def open_weight(scan: Scan, variants: Mapping[str, Model], variant: str, row: st
         ValueError: there is nothing to compare, or no scheme to start from; one sentence.
         UnavailableError: bytes are missing.
     """
-    exact = read_exact(scan, variants, variant, row)
-    layer = scan.rows[row][variant].layer
-    weight = scan.rows[row][variant].weight
-    scheme = scheme_of(weight)
-    if scheme is None or weight.quantization is None:
-        raise ValueError(f"{weight.data_type} codes have no scheme to start from")
-    return WeightOnTrial(
-        row,
-        layer,
-        exact.astype(np.float32, copy=False),
-        weight.values,
-        scheme,
-        count_bytes(weight.quantization, weight.source.shape),
-        weight.quantization.scale_source.data_type,
-    )
+    exact = read_exact(scan, variants, variant, row).astype(np.float32, copy=False)
+    measured = scan.rows[row][variant]
+    today = read_today(measured.weight)
+    return WeightOnTrial(row, measured.layer, exact, measured.weight.values, *today)
 
 
 def _ends(array: np.ndarray) -> tuple[float, ...]:
