@@ -1,12 +1,15 @@
-"""Makers of small ONNX models, and the oracles that say what a model computes.
+"""Makers of small ONNX models, the oracles that say what a model computes, scripts as modules.
 
 Every dimension of a shape differs from every other, so that a wrong axis cannot go unseen.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -26,6 +29,16 @@ FLOAT_NAMES = {"float": "float32", "double": "float64"}
 CONV_SHAPE = (5, 3, 2, 4)
 """Output channels, input channels, height, width."""
 CONV_INPUT = (1, 3, 6, 7)
+
+
+def load_script(path: Path) -> ModuleType:
+    """Return a script, which no package holds, as a module under a name that no other has."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def spelled(dtype: np.dtype) -> str:

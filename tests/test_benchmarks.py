@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import time
@@ -12,27 +11,19 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
+from models_for_tests import load_script
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    return load("run")
+    return load_script(BENCHMARKS / "run.py")
 
 
 @pytest.fixture(scope="module")
 def pairs() -> ModuleType:
-    return load("pairs")
+    return load_script(BENCHMARKS / "pairs.py")
 
 
 def test_the_quick_benchmarks_meet_their_goals():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
@@ -20,6 +19,7 @@ from models_for_tests import (
     convnet,
     dequantize_node,
     int8_conv,
+    load_script,
     make_model,
     mlp,
     quantized_dynamically,
@@ -37,12 +37,7 @@ EVIDENCE = Path(__file__).parent / "evidence"
 
 
 def command(name: str) -> ModuleType:
-    """Return a command as a module, under a name that no other module has."""
-    spec = importlib.util.spec_from_file_location(f"evidence_{name}", EVIDENCE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(EVIDENCE / f"{name}.py")
 
 
 @pytest.fixture(scope="module")

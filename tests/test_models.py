@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from models_for_tests import load_script
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -20,16 +19,7 @@ NETWORKS = ("dscnn", "resnet8")
 TOLERANCE = 2
 
 
-def load_build() -> ModuleType:
-    """Return models/build.py as a module; it is a script and no package holds it."""
-    spec = importlib.util.spec_from_file_location("models_build", MODELS / "build.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build: Any = load_build()
+build = load_script(MODELS / "build.py")
 ROWS = build.read_table((MODELS / "README.md").read_text(encoding="utf-8"))
 
 

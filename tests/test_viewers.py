@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import shutil
-import sys
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
+from models_for_tests import load_script
 
 ROOT = Path(__file__).parents[1]
 T = TypeVar("T")
@@ -22,13 +21,7 @@ MOST_LEFT_BYTES = 40 * 2**20
 
 @pytest.fixture(scope="module")
 def viewers() -> ModuleType:
-    path = ROOT / "tests" / "benchmarks" / "viewers.py"
-    spec = importlib.util.spec_from_file_location("viewers", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "tests" / "benchmarks" / "viewers.py")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
