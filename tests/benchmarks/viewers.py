@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import html
 import http.client
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     variants = opened.variants
     colors = figures.style.color_variants(list(variants))
 
-    def render(layer: str) -> Iterator[figures.style.Picture]:
+    def render(layer: str) -> Iterable[figures.style.Picture]:
         histograms, _ = tables.weights.count_weights(scan, layer)
         assert histograms is not None
         yield figures.weights.render_histograms(histograms, about=layer)
@@ -386,11 +387,10 @@ async def drive(
                     await opened.enter_async_context(open_viewer(server, f"s_view{i:02d}", network))
                 )
             progress(f"{sessions} viewers switch layers")
+            chance = random.Random(0)
+            pauses = ([pause * chance.uniform(0.5, 1.5) for _ in range(switches)] for _ in viewers)
             seen = await asyncio.gather(
-                *(
-                    _browse(viewer, layers, options, others, switches, pause, seed)
-                    for seed, viewer in enumerate(viewers)
-                )
+                *(_browse(viewer, layers, options, others, next(pauses)) for viewer in viewers)
             )
             grown = server.resident_bytes - first_bytes
             errors = [error for viewer in viewers for error in viewer.errors]
@@ -433,13 +433,6 @@ async def visit(
     """Let viewers switch layers as fast as they can, after others have done so and left."""
     others = {alt for layer in layers for alt in layer.pictures}
 
-    async def browse(viewer: Viewer, options: Mapping[str, str], end: float) -> list[Switch]:
-        chance, seen, last = random.Random(viewer.name), [], layers[0]
-        while time.monotonic() < end:
-            last = chance.choice([layer for layer in layers if layer is not last])
-            seen.append(await viewer.switch(options[last.name], last, others))
-        return seen
-
     async def come_and_go(server: Server, name: str, seconds: float) -> Visit:
         before = server.resident_bytes
         async with AsyncExitStack() as opened:
@@ -448,7 +441,10 @@ async def visit(
                 for i in range(sessions)
             ]
             options, end = _match_options(viewers[0], layers), time.monotonic() + seconds
-            seen = await asyncio.gather(*(browse(viewer, options, end) for viewer in viewers))
+            pauses = itertools.takewhile(lambda _: time.monotonic() < end, itertools.repeat(0.0))
+            seen = await asyncio.gather(
+                *(_browse(viewer, layers, options, others, pauses) for viewer in viewers)
+            )
         await asyncio.sleep(SESSION_SECONDS + 4)  # the server looks once a second who has gone
         errors = [error for viewer in viewers for error in viewer.errors]
         switches = [switch for one in seen for switch in one]
@@ -474,14 +470,12 @@ async def _browse(
     layers: Sequence[Layer],
     options: Mapping[str, str],
     others: Collection[str],
-    switches: int,
-    pause: float,
-    seed: int,
+    pauses: Iterable[float],
 ) -> list[Switch]:
-    chance = random.Random(seed)
-    seen, last = [], layers[0]
-    for _ in range(switches):
-        await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
+    """Switch to some other layer after each of the pauses, in seconds."""
+    chance, seen, last = random.Random(viewer.name), [], layers[0]
+    for pause in pauses:
+        await asyncio.sleep(pause)
         last = chance.choice([layer for layer in layers if layer is not last])
         seen.append(await viewer.switch(options[last.name], last, others))
     return seen
