@@ -18,7 +18,6 @@ with app.setup(hide_code=True):
     from playground.utils import exports, figures, tables
     from playground.utils.parameter_inspector import (
         METRICS,
-        SharedCache,
         count_codes,
         find_networks,
         identify_file,
@@ -28,11 +27,12 @@ with app.setup(hide_code=True):
         summarize_variant,
         trials,
     )
-    from playground.utils.parameter_inspector.findings import find_problems
+    from playground.utils.parameter_inspector.findings import judge_scan
     from playground.utils.parameter_inspector.planning import (
         PlanCancelledError,
         choose,
         list_options,
+        listed_options,
     )
     from playground.utils.parameter_inspector.rewrite import (
         can_measure,
@@ -41,17 +41,12 @@ with app.setup(hide_code=True):
         measure_changes,
         write_changed_model,
     )
+    from playground.utils.parameter_inspector.scan import ScanCancelledError
 
     KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
     RANKED_ON_A_PAGE = 50
     PER_CHANNEL = "onnxruntime, a scale for each channel"
 
-    # What viewers share: the findings of a scan, for as long as the scan itself is kept.
-    found_problems = SharedCache(size=8)
-    # Section 4: weights that are being tried, the last ones only and none that is very large;
-    # what schemes would make of them.
-    weights_on_trial, tried_schemes = SharedCache(size=4), SharedCache(size=64)
-    listed_candidates, listed_options = SharedCache(size=64), SharedCache(size=16)
     LARGE_WEIGHT = 4_000_000
 
 
@@ -97,7 +92,7 @@ def show_findings(findings):
 @app.function(hide_code=True)
 def render_layer_errors(scan, layer, colors, log):
     """Return the error histograms of a layer, without a chart where none can be read."""
-    with spin_if_large("Comparing the weights", scan, layer):
+    with spin_if_many("Comparing", count_elements(scan, layer)):
         errors, problems = tables.weights.compute_layer_errors(scan, layer)
         if not errors:
             return figures.style.Picture(b"", "", tuple(problems))
@@ -172,6 +167,35 @@ def identify_folder(folder):
 
 
 @app.function(hide_code=True)
+def takes_long(summaries):
+    """Whether it takes longer than half a second to measure the weights."""
+    layers, weights = (
+        sum(getattr(one, name) for one in summaries)
+        for name in ("weight_layer_count", "weight_count")
+    )
+    return 2e-3 * layers + 4e-9 * weights > 0.5
+
+
+@app.function(hide_code=True)
+def start_measuring(folder, set_measured, set_progress):
+    """Measure and judge a folder beside the page, and then call ``set_measured(True)``."""
+    # The names of a page end before its threads do.
+    measure, judge = scan_folder, judge_scan
+    without, cancellation = suppress, ScanCancelledError
+
+    def work(progress, cancelled):
+        with without(cancellation):
+            try:
+                judge(folder.variants, measure(folder, progress, cancelled))
+            finally:
+                # Where that failed, the page tries again and shows why.
+                if not cancelled():
+                    set_measured(True)
+
+    start_beside(work, set_progress)
+
+
+@app.function(hide_code=True)
 def watch_folder(folder, opened, tell):
     """Call ``tell(True)`` once the models of the folder are no longer those that were opened.
 
@@ -234,7 +258,7 @@ def show_clickable(table, choose_row):
 @app.function(hide_code=True)
 def render_weights(scan, layer, log):
     """Return the histograms of a layer's weights, without a chart where none can be read."""
-    with spin_if_large("Counting the weights", scan, layer):
+    with spin_if_many("Counting", count_elements(scan, layer)):
         histograms, problems = tables.weights.count_weights(scan, layer)
         if histograms is None:
             return figures.style.Picture(b"", "", tuple(problems))
@@ -243,10 +267,16 @@ def render_weights(scan, layer, log):
 
 
 @app.function(hide_code=True)
-def spin_if_large(text, scan, layer):
+def count_elements(scan, layer):
+    """Return how many weights a layer has in all variants together."""
+    return sum(math.prod(one.weight.shape) for one in scan.rows.get(layer, {}).values())
+
+
+@app.function(hide_code=True)
+def spin_if_many(text, count):
     """Return a spinner for what takes longer than half a second, else nothing."""
-    size = sum(math.prod(one.weight.shape) for one in scan.rows.get(layer, {}).values())
-    return mo.status.spinner(text, remove_on_exit=True) if size > 4e6 else nullcontext()
+    title = f"{text} {count:,} weights"
+    return mo.status.spinner(title, remove_on_exit=True) if count > LARGE_WEIGHT else nullcontext()
 
 
 @app.function(hide_code=True)
@@ -271,10 +301,12 @@ def show_code(text, label):
 
 
 @app.function(hide_code=True)
-def spin_if_many(text, count):
-    """Return a spinner for what takes longer than half a second, else nothing."""
-    title = f"{text}: {count:,} weights"
-    return mo.status.spinner(title, remove_on_exit=True) if count > LARGE_WEIGHT else nullcontext()
+def explain_refusal(compute):
+    """Return what ``compute`` returns, or None and the sentence why there is nothing."""
+    try:
+        return compute(), ""
+    except ValueError as error:
+        return None, tables.trials.capitalize(f"{error}.")
 
 
 @app.function(hide_code=True)
@@ -285,34 +317,25 @@ def open_weight(files, scan, variants, variant, layer):
     """
     size = math.prod(scan.rows[layer][variant].weight.shape)
     read = partial(trials.open_weight, scan, variants, variant, layer)
-    try:
-        with spin_if_many("Reading the weights", size):
-            if size > LARGE_WEIGHT:
-                return read(), ""
-            return weights_on_trial.get((files, variant, layer), read), ""
-    except ValueError as error:
-        return None, tables.trials.capitalize(f"{error}.")
+    shared = partial(trials.opened.get, (files, variant, layer), read)
+    with spin_if_many("Reading", size):
+        return explain_refusal(read if size > LARGE_WEIGHT else shared)
 
 
 @app.function(hide_code=True)
 def attempt_scheme(files, variant, on_trial, scheme):
     """Return what a scheme would make of a weight beside today, or None and why it cannot."""
     key = files, variant, on_trial.row, scheme
-    try:
-        with spin_if_many("Quantizing", on_trial.exact.size):
-            return tried_schemes.get(key, lambda: on_trial.attempt(scheme)), ""
-    except ValueError as error:
-        return None, tables.trials.capitalize(f"{error}.")
+    with spin_if_many("Quantizing", on_trial.exact.size):
+        return explain_refusal(lambda: trials.attempts.get(key, lambda: on_trial.attempt(scheme)))
 
 
 @app.function(hide_code=True)
 def list_candidates(files, variant, on_trial):
-    """Return the schemes worth trying, or none and why."""
-    try:
-        key = files, variant, on_trial.row
-        return listed_candidates.get(key, on_trial.list_candidates), ""
-    except ValueError as error:
-        return (), tables.trials.capitalize(f"{error}.")
+    """Return the schemes worth trying, or None and why."""
+    key = files, variant, on_trial.row
+    with spin_if_many("Trying the candidates on", on_trial.exact.size):
+        return explain_refusal(lambda: trials.candidates.get(key, on_trial.list_candidates))
 
 
 @app.function(hide_code=True)
@@ -411,31 +434,44 @@ def create_plan_button(get_run, set_run):
 
 
 @app.function(hide_code=True)
-def start_search(key, search, run, set_run, set_progress):
-    """Call ``search(progress, cancelled)`` in a thread; ``set_run`` gets its result or a sentence.
+def start_beside(work, set_progress):
+    """Call ``work(progress, cancelled)`` in a thread, so that the page goes on meanwhile.
 
-    It ends early when ``run`` is set, when the cell that started it runs again, or with the page.
+    It is cancelled with the page, and when the cell that started it runs again.
     """
-    viewer, said, capitalize = threading.current_thread(), [0.0], tables.trials.capitalize
+    viewer, said = threading.current_thread(), [0.0]
     # The names of a page end before its threads do.
-    thread_of, ends = mo.current_thread, (PlanCancelledError, ValueError, OSError, MemoryError)
+    thread_of, now = mo.current_thread, time.monotonic
 
     def cancelled():
-        return run.is_set() or not viewer.is_alive() or thread_of().should_exit
+        return not viewer.is_alive() or thread_of().should_exit
 
     def progress(done, total, layer):
-        if time.monotonic() - said[0] > 0.3 and not cancelled():
-            said[0] = time.monotonic()
+        if now() - said[0] > 0.3 and not cancelled():
+            said[0] = now()
             set_progress((done, total, layer))
 
-    def work():
+    mo.Thread(target=lambda: work(progress, cancelled), daemon=True).start()
+
+
+@app.function(hide_code=True)
+def start_search(key, search, run, set_run, set_progress):
+    """Call ``search(progress, cancelled)`` beside the page; ``set_run`` gets what came of it.
+
+    That is its result, or a sentence. It ends early when ``run`` is set.
+    """
+    capitalize, kept = tables.trials.capitalize, listed_options
+    ends = PlanCancelledError, ValueError, OSError, MemoryError
+
+    def work(progress, cancelled):
         set_progress((0, 1, ""))
         try:
-            set_run(listed_options.get(key, lambda: search(progress, cancelled)))
+            found = kept.get(key, lambda: search(progress, lambda: run.is_set() or cancelled()))
         except ends as ended:
-            set_run(capitalize(f"{str(ended) or 'there is not enough memory'}."))
+            found = capitalize(f"{str(ended) or 'there is not enough memory'}.")
+        set_run(found)
 
-    mo.Thread(target=work, daemon=True).start()
+    start_beside(work, set_progress)
 
 
 @app.function(hide_code=True)
@@ -614,7 +650,26 @@ def ask_where_it_hurts():
 
 
 @app.cell
-def measure_weights(folder, summaries):
+def hold_measuring(summaries):
+    # What takes long is measured beside the page, for its controls to answer: whether it is done.
+    _beside = takes_long(summaries) and mo.app_meta().mode in ("edit", "run")
+    get_measured, set_measured = mo.state(not _beside, allow_self_loops=True)
+    get_read, set_read = mo.state((0, 1, ""))
+    return get_measured, get_read, set_measured, set_read
+
+
+@app.cell
+def show_measuring(get_measured, get_read):
+    mo.stop(get_measured())
+    mo.Html(tables.text.describe_progress("Weights read", *get_read()))
+    return
+
+
+@app.cell
+def measure_weights(folder, get_measured, set_measured, set_read, summaries):
+    if not get_measured():
+        start_measuring(folder, set_measured, set_read)
+        mo.stop(True)
     _total = sum(summary.weight_layer_count for summary in summaries)
     with mo.status.progress_bar(
         total=_total, title="Reading the weights", remove_on_exit=True
@@ -627,7 +682,7 @@ def measure_weights(folder, summaries):
 @app.cell
 def judge_layers(scan, variants):
     with mo.status.spinner("Looking for problems", remove_on_exit=True):
-        findings = found_problems.get(scan, lambda: find_problems(variants, scan))
+        findings = judge_scan(variants, scan)
     ranked = tables.ranking.rank_layers(list(variants), scan, findings)
     return findings, ranked
 
@@ -1014,9 +1069,8 @@ def ask_for_candidates(on_trial):
 @app.cell
 def compare_candidates(compare, files, on_trial, trial_variant):
     mo.stop(on_trial.exact.size > LARGE_WEIGHT and not compare.value)
-    with spin_if_many("Trying the candidates", on_trial.exact.size):
-        candidates, _why = list_candidates(files, trial_variant, on_trial)
-    mo.stop(not candidates, say([_why], "warn"))
+    candidates, _why = list_candidates(files, trial_variant, on_trial)
+    mo.stop(candidates is None, say([_why], "warn"))
     return (candidates,)
 
 
@@ -1130,7 +1184,7 @@ def search_options(files, get_run, plan_variant, scan, set_progress, set_run, va
 @app.cell
 def show_progress(get_progress, get_run):
     mo.stop(not isinstance(get_run(), threading.Event))
-    mo.Html(tables.trials.describe_progress(*get_progress()))
+    mo.Html(tables.text.describe_progress("Layers tried", *get_progress()))
     return
 
 

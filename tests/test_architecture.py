@@ -212,3 +212,11 @@ def test_every_public_name_exists():
 
     missing = [n for n in parameter_inspector.__all__ if not hasattr(parameter_inspector, n)]
     assert missing == []
+
+
+def test_the_notebook_keeps_nothing_for_the_next_viewer():
+    # Each viewer runs a notebook of their own: what they are to share lives in a module.
+    names = {
+        n.id for n in ast.walk(parse(PLAYGROUND / "quantization.py")) if isinstance(n, ast.Name)
+    }
+    assert names.isdisjoint({"SharedCache", "OrderedDict", "cache", "lru_cache"})

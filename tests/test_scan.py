@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -31,7 +33,10 @@ from playground.utils.parameter_inspector import (
     layer_names,
     load_model,
     pair_variants,
+    scan_folder,
 )
+from playground.utils.parameter_inspector.scan import ScanCancelledError
+from playground.utils.parameter_inspector.variants import VariantFolder
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,18 @@ def test_every_layer_is_told_to_who_waits(variants):
     assert [done for done, _, _ in told] == list(range(1, 10))
     assert {total for _, total, _ in told} == {9}
     assert sorted(row for _, _, row in told) == rows
+
+
+def test_a_scan_that_is_cancelled_stops_between_two_weights_and_can_be_made_again(variants):
+    folder, told = VariantFolder(Path(), variants, {}), []
+
+    def cancel() -> bool:
+        return len(told) == 3
+
+    with pytest.raises(ScanCancelledError, match="stopped after 4 of 9 weights"):
+        scan_folder(folder, lambda *now: told.append(now), cancel)
+    assert len(told) == 3
+    assert scan_folder(folder, cancelled=lambda: False).ranges == compute_all_layer_ranges(variants)
 
 
 def test_one_variant_alone_has_ranges(variants):

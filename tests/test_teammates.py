@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from models_for_tests import convnet, int8_conv
+from models_for_tests import convnet, int8_conv, load_script
 from test_browser import HISTOGRAMS, TRIAL, WORST, Viewer, serve
 from test_strangers import named
 
@@ -164,3 +164,29 @@ def test_each_network_of_a_folder_from_strangers_opens_or_says_why_not(visit, ne
     page.get_by_label("Network").select_option("dscnn")
     page.wait_for_selector(f"{HISTOGRAMS}[alt*='{WORST}']", state="attached")
     assert page.evaluate("window.hacked") is None
+
+
+# Says whether the page ever held a picture of a layer, for a moment even.
+REMEMBER = """layer => {
+    const look = () => { window.drawn ||= !!document.querySelector(`img[alt*='${layer}']`) }
+    new MutationObserver(look).observe(document.body, {childList: true, subtree: true})
+}"""
+
+
+def test_another_network_opens_while_the_weights_of_one_are_read(visit, strangers):
+    # 16 GB that take no room: a hole in a file.
+    pairs = load_script(ROOT / "tests" / "benchmarks" / "pairs.py")
+    pairs.write_sparse(strangers / "slow", count=96)
+    page = visit(model="slow").page
+    reading = page.get_by_role("progressbar", name="Weights read")
+    reading.wait_for()
+    page.get_by_text("of 96 weights read").wait_for()
+    page.evaluate(REMEMBER, "layer0")
+    page.get_by_label("Network").select_option("dscnn")
+    page.wait_for_selector(f"{HISTOGRAMS}[alt*='{WORST}']", state="attached")
+    assert reading.count() == 0
+    assert not page.evaluate("window.drawn")
+    page.get_by_label("Network").select_option("slow")
+    page.wait_for_selector(f"{HISTOGRAMS}[alt*='layer0']", state="attached")
+    assert page.evaluate("window.drawn")
+    assert reading.count() == 0

@@ -183,7 +183,7 @@ def test_what_was_written_names_sizes_and_a_raised_opset(tmp_path):
 
 
 def test_progress_and_text_to_copy_hold_names_as_plain_text():
-    shown = tables.describe_progress(3, 14, HOSTILE)
+    shown = text.describe_progress("Layers tried", 3, 14, HOSTILE)
     assert 'max="14" value="3"' in shown
     assert "3 of 14 layers tried" in shown
     code = text.to_code(f"'{HOSTILE}'", 'a "label"')

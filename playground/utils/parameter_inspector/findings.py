@@ -39,6 +39,7 @@ from .rules_resolution import (
     find_wide_scale,
 )
 from .scan import Scan
+from .sharing import SharedCache
 
 __all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "find_problems"]
 
@@ -73,6 +74,14 @@ RULES: tuple[Rule, ...] = (
     Rule("values-differ", "codes that are not those of the float weight", find_values_differ),
     Rule("not-understood", "what could not be read", find_not_understood),
 )
+
+
+_found: SharedCache[tuple[Finding, ...]] = SharedCache(size=8)
+
+
+def judge_scan(variants: Mapping[str, Model], scan: Scan) -> tuple[Finding, ...]:
+    """Return `find_problems` of a scan, once for all who ask."""
+    return _found.get(scan, lambda: find_problems(variants, scan))
 
 
 def find_problems(variants: Mapping[str, Model], scan: Scan) -> tuple[Finding, ...]:

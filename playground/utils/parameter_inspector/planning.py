@@ -32,6 +32,7 @@ from .requantize import (
     scheme_of,
 )
 from .scan import Scan
+from .sharing import SharedCache
 
 
 class PlanCancelledError(Exception):
@@ -330,6 +331,10 @@ def choose(
         if after.scheme != o.today.scheme
     )
     return Plan(changes, tuple(options), unreachable, left_out, curve)
+
+
+# What viewers share.
+listed_options: SharedCache[tuple[tuple[LayerOptions, ...], dict[str, str]]] = SharedCache(size=16)
 
 
 def list_options(

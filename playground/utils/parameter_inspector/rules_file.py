@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from .channels import (
 from .layers import list_layers
 from .metrics import Measured
 from .model_file import Model, printable
+from .passes import Compared
 from .quantization import UnavailableError
 from .records import Finding
 from .rules_parameters import BY_ZERO_POINT, is_about_axis, refusals
@@ -161,7 +163,7 @@ def find_grid_snapped(variant: str, variants: Mapping[str, Model], scan: Scan) -
     snapped = {
         row: measured
         for row, measured in _heavy(variant, scan).items()
-        if measured.grid is not None and _distinct(measured) > FEWEST_CODES
+        if measured.grid is not None and _count_distinct(measured, FEWEST_CODES) > FEWEST_CODES
     }
     if snapped:
         row, measured = next(iter(snapped.items()))
@@ -171,20 +173,32 @@ def find_grid_snapped(variant: str, variants: Mapping[str, Model], scan: Scan) -
             variant,
             together(snapped),
             f"{counted(len(snapped), 'float weight')} with few levels, {listed(snapped)}: in "
-            f"{printable(row)} {_distinct(measured)} distinct numbers of {_size(measured):,}, "
-            f"{measured.grid}.",
+            f"{printable(row)} {_count_distinct(measured)} distinct numbers of "
+            f"{_size(measured):,}, {measured.grid}.",
             "Export the model with its quantizers (QuantizeLinear and DequantizeLinear): as it "
             "stands every runtime computes in float.",
             {"layers": len(snapped)},
         )
 
 
-def _distinct(measured: Measured) -> int:
-    """Return how many distinct numbers a weight has: a constant kernel is no grid."""
+def _count_distinct(measured: Measured, enough: float = math.inf) -> int:
+    """Return how many distinct numbers a weight has, or more than ``enough``, chunk by chunk.
+
+    A constant kernel is no grid.
+    """
+    found = np.zeros(0, np.float32)
     try:
-        return int(np.unique(measured.weight.codes.astype(np.float32)).size)
+        with Compared(measured.weight, measured.layer).open() as opened:
+            for part in opened.parts():
+                chunk = opened.codes(part)
+                if chunk.min() == chunk.max():  # far quicker to see, and usual in what is masked
+                    chunk = chunk[:1, :1]
+                found = np.union1d(found, np.unique_values(chunk.astype(np.float32)))
+                if found.size > enough:
+                    break
     except UnavailableError:
         return 0
+    return int(found.size)
 
 
 def find_not_quantized(

@@ -24,6 +24,10 @@ DEFAULT_WORKERS = 2
 GRID_COLUMNS = 4096
 
 
+class ScanCancelledError(Exception):
+    """The scan was stopped before its end."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """What was measured: for each row (a layer as the reference names it), each variant.
@@ -160,10 +164,23 @@ _scans: SharedCache[Scan] = SharedCache(size=8)
 
 
 def scan_folder(
-    folder: VariantFolder, progress: Callable[[int, int, str], None] | None = None
+    folder: VariantFolder,
+    progress: Callable[[int, int, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Scan:
-    """Measure every weight of a folder's variants, once for all who ask."""
-    return _scans.get(folder, lambda: scan_variants(folder.variants, progress=progress))
+    """Measure every weight of a folder's variants, once for all who ask.
+
+    Raises:
+        ScanCancelledError: ``cancelled`` said so, between two weights.
+    """
+
+    def tell(done: int, total: int, row: str) -> None:
+        if cancelled is not None and cancelled():
+            raise ScanCancelledError(f"stopped after {done} of {total} weights")
+        if progress is not None:
+            progress(done, total, row)
+
+    return _scans.get(folder, lambda: scan_variants(folder.variants, progress=tell))
 
 
 def scan_variants(

@@ -34,6 +34,11 @@ from .requantize import (
 from .scan import Scan
 from .sharing import SharedCache
 
+# What viewers share: the weights on trial, the last ones only, and what came of schemes.
+opened: SharedCache[WeightOnTrial] = SharedCache(size=4)
+attempts: SharedCache[Trial] = SharedCache(size=64)
+candidates: SharedCache[tuple[Candidate, ...]] = SharedCache(size=64)
+
 PERCENTILES = (99.0, 99.9, 99.99, 99.999)
 USUAL_BLOCK_SIZE = 32
 

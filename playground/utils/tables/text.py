@@ -23,6 +23,16 @@ def format_shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "one number"
 
 
+def describe_progress(what: str, done: int, total: int, layer: str) -> str:
+    """Return how far something is, as HTML; ``what`` such as ``Layers tried`` labels the bar."""
+    words = f"{done} of {total} {what.lower()}" if done else "Reading the first layer"
+    return (
+        f'<div class="playground-progress"><progress max="{max(1, total)}" value="{done}" '
+        f'aria-label="{what}"></progress><span>{words}</span> '
+        f"<span>{escape(layer)}</span></div>"
+    )
+
+
 def explain_link(what: str, asked: str | None, names: Collection[str]) -> list[str]:
     """Return a sentence if a link asks for a network, variant or layer that is not there."""
     if asked is None or asked in names:

@@ -14,7 +14,7 @@ from ..parameter_inspector.rewrite import Saved, Truth, VariantTruth
 from ..parameter_inspector.trials import Trial, WeightOnTrial, list_choices
 from .layers import MEANINGS
 from .ranking import format_cell
-from .text import NOTHING, escape, format_bytes, join_names
+from .text import NOTHING, format_bytes, join_names
 
 # Part of a scheme -> its control's label, and what the word means.
 CONTROLS = {
@@ -259,16 +259,6 @@ def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
 def list_size_targets(plan: Plan) -> list[int]:
     """Return the sizes that make a difference, today's among them."""
     return sorted({*(point.byte_count for point in plan.curve), plan.today_bytes})
-
-
-def describe_progress(done: int, total: int, layer: str) -> str:
-    """Return how far the search is, as HTML."""
-    words = f"{done} of {total} layers tried" if done else "Reading the first layer"
-    return (
-        f'<div class="playground-progress"><progress max="{max(1, total)}" value="{done}" '
-        f'aria-label="Layers tried"></progress><span>{words}</span> '
-        f"<span>{escape(layer)}</span></div>"
-    )
 
 
 # The truth ----------------------------------------------------------------------------------------
