@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
+import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
@@ -142,11 +141,20 @@ def to_png(figure: Figure) -> bytes:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Return RGBA pixels, shape (height, width, 4), as a PNG."""
-    # Charts are flat areas: packing runs alone takes two thirds of the time of zlib's full search.
-    file = io.BytesIO()
-    imsave(file, pixels, format="png", pil_kwargs={"compress_type": zlib.Z_RLE})
-    return file.getvalue()
+    """Return RGBA pixels, shape (height, width, 4), as a PNG with no row filtered.
+
+    Charts are flat areas, which zlib packs best as they are: trying every filter on every row, as
+    encoders for photographs do, takes twice the time and gives larger files.
+    """
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 4 * width), np.uint8)  # each row begins with its filter: none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 6)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 
 def style_axes(ax: Axes, title: str = "", *, size: float = TITLE) -> None:
