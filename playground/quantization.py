@@ -4,6 +4,7 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="Quantization playground")
 
 with app.setup(hide_code=True):
+    import gc
     import html
     import math
     import threading
@@ -154,6 +155,7 @@ def remember_selection(names, variants):
 @app.function(hide_code=True)
 def open_network(name):
     """Write another network into the address, without what was selected in the one before."""
+    gc.unfreeze()  # what `settle` froze can go with the network
     query = mo.query_params()
     query.remove("layer")
     query.remove("variant")
@@ -205,7 +207,7 @@ def watch_folder(folder, opened, tell):
     # marimo ends a viewer's own thread with the page, but not what that thread started; the names
     # of a page, those that `identify_folder` reads too, end before its threads do.
     viewer, thread_of, sleep = threading.current_thread(), mo.current_thread, time.sleep
-    identify, may_fail = identify_file, suppress
+    identify, may_fail, unfreeze = identify_file, suppress, gc.unfreeze
 
     def look():
         changed = False
@@ -216,9 +218,22 @@ def watch_folder(folder, opened, tell):
                 changed = [identify(path) for path in sorted(folder.glob("*.onnx"))] != opened
         if changed:
             tell(True)
+        unfreeze()  # what `settle` froze can go with the page
 
     if mo.app_meta().mode in ("edit", "run"):
         mo.Thread(target=look, daemon=True).start()
+
+
+@app.function(hide_code=True)
+def settle():
+    """Collect garbage now, and never look through what remains until a page ends or opens another.
+
+    While Python looks through all that there is, every viewer waits: half a second with two dozen
+    of them, more than anything else that a switch of the layer may wait for.
+    """
+    if mo.app_meta().mode == "run":
+        gc.collect()
+        gc.freeze()
 
 
 @app.function(hide_code=True)
@@ -1353,6 +1368,12 @@ def offer_overlays(findings, graph_file, graph_metric, graph_variant, model_choi
         ),
     }
     offer(model_choice.value, _files)
+    return
+
+
+@app.cell
+def settle_once_opened(scan):
+    settle() if scan.rows else None
     return
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import gc
 import shutil
 import subprocess
 import sys
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -291,3 +293,14 @@ def test_a_search_that_fails_ends_with_a_sentence():
     _, done, said, _ = search_on_a_thread("failed", search)
     assert done.wait(30)
     assert said == ["There is not enough memory."]
+
+
+def test_what_a_served_page_holds_is_frozen_and_a_script_freezes_nothing(monkeypatch):
+    notebook.settle()
+    assert gc.get_freeze_count() == 0
+    monkeypatch.setattr(notebook.mo, "app_meta", lambda: SimpleNamespace(mode="run"))
+    try:
+        notebook.settle()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
