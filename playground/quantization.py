@@ -740,8 +740,16 @@ def explain_ranking(ranked):
     output channel. **SQNR** compares the float weights with their values, in decibels: 6 dB more
     is half the error, and under 20 dB hurts. Point at a heading to read what a column counts;
     click a row to look inside; the address then leads back to it. The keyboard
-    chooses the layer below, in section 3.
+    chooses the layer below, in section 3, and has a link past the ranking.
     """) if ranked else None
+    return
+
+
+@app.cell
+def offer_to_skip(get_layer, get_variant, ranked):
+    get_layer(), get_variant()  # the link is written anew with the address
+    _query = mo.query_params().to_dict()
+    mo.Html(tables.text.to_skip_link("Skip the ranking", "3-why", _query)) if ranked else None
     return
 
 

@@ -120,6 +120,7 @@ def test_axe_would_find_a_picture_without_words_and_a_control_without_a_label(vi
     assert [rule for rule, _ in find_serious(page)] == ["color-contrast", "image-alt", "label"]
 
 
+FOCUSED = "one => one.matches(':focus-visible')"
 LOOK = "one => Object.values(getComputedStyle(one)).join()"
 
 
@@ -136,9 +137,27 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit):
         control.focus()
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Tab")
-        assert control.evaluate("one => one.matches(':focus-visible')")
+        assert control.evaluate(FOCUSED)
         handle = control.element_handle()
         page.wait_for_function(f"([one, before]) => ({LOOK})(one) !== before", arg=[handle, before])
+
+
+def test_the_keyboard_skips_the_ranking(visit):
+    page = visit(model="dscnn").page
+    page.get_by_text("model-explorer.json").wait_for()
+    for layer in ("", "/block2/conv_pw/Conv"):
+        if layer:
+            page.get_by_role("row", name=layer).first.get_by_role("cell").nth(2).click()
+            page.wait_for_selector(f"{HISTOGRAMS}[alt*='{layer}']", state="attached")
+        page.evaluate("window.here = true")
+        link, address = page.get_by_role("link", name="Skip the ranking"), page.url.split("#")[0]
+        link.focus()
+        assert link.evaluate("one => getComputedStyle(one).opacity") == "1"
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{address}#3-why")
+        page.keyboard.press("Tab")
+        assert page.get_by_role("button", name="Layer", exact=True).evaluate(FOCUSED)
+        assert page.evaluate("window.here")
 
 
 @pytest.mark.parametrize(

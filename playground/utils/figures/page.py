@@ -31,6 +31,8 @@ PAGE_STYLE = """
 .playground-details summary { cursor: pointer; }
 .playground-controls { display: grid; gap: 0.5rem 1rem; align-items: end;
   grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.playground-skip { position: absolute; opacity: 0; }
+.playground-skip:focus { position: static; opacity: 1; }
 .playground-progress { display: flex; gap: 0.75rem; align-items: center; flex-wrap: wrap; }
 .playground-progress span { overflow-wrap: anywhere; }
 .playground-code { overflow-x: auto; max-height: 26rem; padding: 0.75rem; margin: 0;

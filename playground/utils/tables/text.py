@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import urlencode
 
 import pandas as pd
 
@@ -38,6 +39,15 @@ def explain_link(what: str, asked: str | None, names: Collection[str]) -> list[s
     if asked is None or asked in names:
         return []
     return [f"The link asks for the {what} {asked!r}, which is not here: this is the overview."]
+
+
+def to_skip_link(words: str, heading: str, query: Mapping[str, str]) -> str:
+    """Return a link to a heading of this page, which shows itself to the keyboard only.
+
+    It names the whole address: marimo's pages have a base, which `#heading` alone would lead to.
+    """
+    address = f"?{urlencode(query)}" if query else ""
+    return f'<a class="playground-skip" href="{escape(address)}#{heading}">{escape(words)}</a>'
 
 
 def match_name(asked: str | None, names: Collection[str]) -> str | None:
