@@ -24,7 +24,7 @@ DIAGRAM = """
     constants folding
     rows counting
     passes
-    sums sketches
+    sums sketches rescaling
     metrics
     histograms code_counts
     errors

@@ -21,10 +21,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from playground.utils.parameter_inspector import (
     LayerPair,
+    UnavailableError,
     find_layer,
     list_layers,
     load_model,
     pair_layers,
+    passes,
+    rescaling,
     scan_variants,
 )
 from playground.utils.parameter_inspector.folding import channels_first, fold_reference
@@ -262,6 +265,24 @@ def test_rescaled_channels_are_called_equalization_with_lowest_and_highest_facto
     assert low == pytest.approx(0.25, rel=0.02)
     assert high == pytest.approx(3.5, rel=0.02)
     np.testing.assert_allclose(pair.reference_factor, FACTORS, rtol=0.01)
+
+
+def test_a_weight_cut_off_while_its_factors_are_measured_is_paired_without_them(
+    monkeypatch,
+):
+    def cut_off(compared):
+        raise UnavailableError("the file became shorter")
+
+    monkeypatch.setattr(rescaling, "_measure_factors", cut_off)
+    pair = pair_of(float_conv(PLAIN), quantized_conv(rescaled()), "conv")
+    assert (pair.evidence, pair.folding) == ("name and values", "")
+
+
+def test_factors_are_measured_alike_chunk_by_chunk(monkeypatch):
+    models = float_conv(PLAIN), quantized_conv(rescaled())
+    whole = pair_of(*models, "conv").reference_factor
+    monkeypatch.setattr(passes, "CHUNK_ELEMENTS", 7)
+    np.testing.assert_allclose(pair_of(*models, "conv").reference_factor, whole, rtol=1e-12)
 
 
 def test_the_error_against_the_rescaled_weight_is_that_of_rounding():

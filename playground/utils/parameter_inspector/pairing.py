@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from .folding import fold_pairs, readers_of
+from .folding import readers_of
 from .layers import list_layers
 from .model_file import Model
 from .names import base_name
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, Pairing, WeightTensor
+from .rescaling import fold_pairs
 from .sketches import find_similar, sample_weight, score_sketches, sketch_size
 
 # Right pairs score 0.84 and more (the worst: int4 per tensor), wrong ones below 0.36.
@@ -25,7 +25,6 @@ SURE_SCORE = 0.5
 
 # A name that more layers of one family and shape have than this says nothing.
 MOST_OF_ONE_NAME = 16
-SKETCHING_THREADS = 2
 
 Place = tuple[int, int]
 
@@ -103,24 +102,19 @@ def _candidates(
 ) -> list[_Candidate]:
     aliases = _output_aliases(layers)
     found = []
-
-    def sketch(layer: Layer) -> np.ndarray | None:
+    for layer in layers:
+        if layer.weight is None:
+            continue
         try:
-            return sample_weight(_weight(layer), layer, size)
+            sample = sample_weight(layer.weight, layer, size)
         except UnavailableError:
-            return None
-
-    weighted = [layer for layer in layers if layer.weight is not None]
-    with ThreadPoolExecutor(SKETCHING_THREADS) as pool:
-        for layer, sample in zip(weighted, pool.map(sketch, weighted), strict=True):
-            if sample is None:
-                continue
-            if progress is not None:
-                progress(layer.name)
-            names = [layer.node_name], aliases[layer.name], [_weight(layer).name]
-            # Of one shape, a ConvTranspose in more groups has more channels.
-            key = _family(layer), (*_canonical_shape(layer), *sample.shape)
-            found.append(_Candidate(layer, key, tuple(map(_bases, names)), sample))
+            continue
+        if progress is not None:
+            progress(layer.name)
+        names = [layer.node_name], aliases[layer.name], [layer.weight.name]
+        # Of one shape, a ConvTranspose in more groups has more channels.
+        key = _family(layer), (*_canonical_shape(layer), *sample.shape)
+        found.append(_Candidate(layer, key, tuple(map(_bases, names)), sample))
     return found
 
 

@@ -23,6 +23,7 @@ FEW_CHUNKS = 8
 THREADS = 2
 BLAS_ELEMENTS = 8192
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -64,18 +65,15 @@ class Compared:
             yield OpenWeight(self.weight, held, exact, self.factor, parameters)
 
     def share_out(self, work: Callable[[OpenWeight, Sequence[Part]], T]) -> list[T]:
-        """Return what ``work`` made of the chunks, dealt out to threads where there are many."""
-        with self.open() as opened:
-            parts = list(opened.parts())
-            if len(parts) <= FEW_CHUNKS:
-                return [work(opened, parts)]
+        """Return what ``work`` made of the chunks, as `deal_out` deals them out."""
 
         def run(share: Sequence[Part]) -> T:
             with self.open() as opened:
                 return work(opened, share)
 
-        with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(run, [parts[i::THREADS] for i in range(THREADS)]))
+        with self.open() as opened:
+            parts = list(opened.parts())
+        return deal_out(parts, run)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +141,17 @@ class OpenWeight:
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
         return array.T if self.held.by_columns else array
+
+
+def deal_out(parts: Sequence[P], work: Callable[[Sequence[P]], T]) -> list[T]:
+    """Return what ``work`` made of the parts: of all at once, of each thread's share if many.
+
+    A thread gets every second part, the first one the first.
+    """
+    if len(parts) <= FEW_CHUNKS:
+        return [work(parts)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(work, [parts[i::THREADS] for i in range(THREADS)]))
 
 
 def sum_squares(chunk: np.ndarray, axis: int) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from .metrics import are_judged
-from .passes import FEW_CHUNKS, THREADS
+from .passes import deal_out
 from .quantization import (
     ArraySource,
     Quantization,
@@ -430,12 +429,8 @@ def share_out(work: Callable[[Part], T], array: np.ndarray) -> list[T]:
     step = max(1, CHUNK_ELEMENTS * length // max(1, array.size))
     before = (slice(None),) * lead
     parts = [(*before, slice(i, i + step)) if array.ndim else () for i in range(0, length, step)]
-    if len(parts) <= FEW_CHUNKS:
-        return [work(part) for part in parts]
-    shares = [parts[i::THREADS] for i in range(THREADS)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        done = list(pool.map(lambda share: [work(part) for part in share], shares))
-    return [done[i % THREADS][i // THREADS] for i in range(len(parts))]
+    done = deal_out(parts, lambda share: [work(part) for part in share])
+    return [done[i % len(done)][i // len(done)] for i in range(len(parts))]
 
 
 def _leading_axis(array: np.ndarray) -> int:

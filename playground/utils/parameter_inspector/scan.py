@@ -12,6 +12,7 @@ from .layers import find_layer, layers_by_name
 from .metrics import GRID_CHANNELS, MAX_GRID_LEVELS, Measured, describe_grid
 from .model_file import Model
 from .pairing import pair_layers
+from .passes import THREADS
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
 from .rows import sample_values
@@ -19,7 +20,6 @@ from .sharing import SharedCache
 from .sums import WeightSums, sum_weight
 from .variants import VariantFolder
 
-DEFAULT_WORKERS = 2
 # What is looked at to see whether a float weight lies on a grid.
 GRID_COLUMNS = 4096
 
@@ -206,7 +206,7 @@ def scan_variants(
         if progress is not None:
             progress(len(measured) + len(unavailable), total, row)
 
-    with nullcontext(executor) if executor else ThreadPoolExecutor(DEFAULT_WORKERS) as pool:
+    with nullcontext(executor) if executor else ThreadPoolExecutor(THREADS) as pool:
         items, failed = work, list[LayerWork]()
         while items:
             for item, found in _run_all(pool, items):

@@ -140,7 +140,7 @@ class _Pass:
         )
 
     def _add(self, part: Part, codes: np.ndarray) -> None:
-        opened, rows = self.opened, part[0]
+        opened, rows, scale = self.opened, part[0], None
         compared = opened.exact is not None
         if self.counter is not None:
             self.counter.add(codes)
@@ -161,7 +161,7 @@ class _Pass:
             if not ranged:
                 self.not_finite += self._widen(self.low, self.high, rows, values)
         if compared:
-            self._compare(part, opened.original(part), values)
+            self._compare(part, opened.original(part), values, scale)
 
     def _add_extreme_codes(
         self, rows: slice, codes: np.ndarray, scale: np.ndarray, zero_point: np.ndarray
@@ -185,7 +185,9 @@ class _Pass:
         self._widen(self.low, self.high, rows, ends)
         return True
 
-    def _compare(self, part: Part, exact: np.ndarray, values: np.ndarray) -> None:
+    def _compare(
+        self, part: Part, exact: np.ndarray, values: np.ndarray, scale: np.ndarray | None
+    ) -> None:
         """Add what the values of a chunk, which are overwritten, lost of the float original."""
         rows = part[0]
         self.levels.add(part, exact, self.reduced)
@@ -196,9 +198,9 @@ class _Pass:
         self.sums["e_square"][rows] += squares
         largest = np.maximum(error.max(axis=self.reduced), -error.min(axis=self.reduced))
         np.maximum(self.sums["e_max"][rows], largest, out=self.sums["e_max"][rows])
-        if self.quantization is not None:
+        if scale is not None:
             self.sample.add(part, exact.T if self.reduced == 0 else exact)
-            self._add_steps(rows, error, squares, largest, self.opened.cut_parameters(part)[0])
+            self._add_steps(rows, error, squares, largest, scale)
             self._add_outside(part, exact, error)
 
     def _widen(self, low: np.ndarray, high: np.ndarray, rows: slice, values: np.ndarray) -> int:
