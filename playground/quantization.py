@@ -310,6 +310,12 @@ def show_table(table):
 
 
 @app.function(hide_code=True)
+def show_details(title, table):
+    """Return a table that is closed until it is asked for."""
+    return mo.Html(tables.text.to_details(title, table))
+
+
+@app.function(hide_code=True)
 def show_code(text, label):
     """Return a text to copy, which the keyboard reaches."""
     return mo.Html(tables.text.to_code(text, label))
@@ -504,11 +510,11 @@ def create_target(kind, plan):
 
 
 @app.function(hide_code=True)
-def create_run_buttons(folder, what):
+def create_run_buttons(folder, what, changed=True):
     """Return the buttons that write a changed model, and that run it where that is possible."""
-    write = mo.ui.run_button(label=f"Write {what} into a model")
-    measure = mo.ui.run_button(label=f"Run {what} on the samples", disabled=not has_truth(folder))
-    return write, measure
+    write = mo.ui.run_button(label=f"Write {what} into a model", disabled=not changed)
+    cannot_run = not (changed and has_truth(folder))
+    return write, mo.ui.run_button(label=f"Run {what} on the samples", disabled=cannot_run)
 
 
 @app.function(hide_code=True)
@@ -560,7 +566,7 @@ def show_truth(create, variants, variant, folder):
 @app.function(hide_code=True)
 def show_problems(title, table):
     """Return a closed list behind a warning, None if the list is empty."""
-    return mo.callout(mo.accordion({title: show_table(table)}), "warn") if len(table) else None
+    return mo.callout(show_details(title, table), "warn") if len(table) else None
 
 
 @app.cell(hide_code=True)
@@ -644,9 +650,7 @@ def show_variants(variants):
 
 @app.cell(hide_code=True)
 def show_files(summaries):
-    mo.accordion(
-        {"More about the files": show_table(tables.overview.create_variant_table(summaries))}
-    )
+    show_details("More about the files", tables.overview.create_variant_table(summaries))
     return
 
 
@@ -739,7 +743,7 @@ def explain_ranking(ranked):
     **The ranking**: one row for each quantized layer of each variant, worst first by its worst
     output channel. **SQNR** compares the float weights with their values, in decibels: 6 dB more
     is half the error, and under 20 dB hurts. Point at a heading to read what a column counts;
-    click a row to look inside; the address then leads back to it. The keyboard
+    click a row to look inside: it is tinted, and the address leads back to it. The keyboard
     chooses the layer below, in section 3, and has a link past the ranking.
     """) if ranked else None
     return
@@ -917,7 +921,16 @@ def show_parameters(names, variants):
 @app.cell
 def show_pairing(layer, pairings):
     _table = tables.pairing.create_pairing_table(pairings, layer)
-    mo.accordion({"How this layer was recognized": show_table(_table)}) if pairings else None
+    show_details("How this layer was recognized", _table) if pairings else None
+    return
+
+
+@app.cell(hide_code=True)
+def explain_histograms(measured):
+    mo.md("""
+    **The weights**: how often each value occurs in the whole layer, over the same bins for every
+    variant. Gaps and spikes are steps of a scale that is too coarse for the weights between them.
+    """) if measured else None
     return
 
 
@@ -1050,7 +1063,7 @@ def choose_scheme(get_scheme, on_trial, set_scheme, variant_controls):
 @app.cell
 def explain_controls(on_trial):
     mo.stop(on_trial is None)
-    mo.Html(tables.text.to_details("What the controls mean", tables.trials.create_control_table()))
+    show_details("What the controls mean", tables.trials.create_control_table())
     return
 
 
@@ -1127,8 +1140,8 @@ def apply_candidate(candidate_table, set_scheme, shown_candidates):
 @app.cell(hide_code=True)
 def explain_trial_file(on_trial):
     mo.md("""
-    **The truth**: a prediction is worth checking. The scheme of the controls, written into a model
-    with nothing else changed, to download or to run beside float and today.
+    **The truth**: a prediction is worth checking. The scheme of the controls, once one is changed,
+    written into a model with nothing else changed, to download or to run beside float and today.
     """)
     return
 
@@ -1136,7 +1149,8 @@ def explain_trial_file(on_trial):
 @app.cell
 def offer_trial(folder, trial):
     # A result belongs to one trial: the next one asks again.
-    write_trial, run_trial = create_run_buttons(folder, "this change")
+    _changed = trial.tried.scheme != trial.today.scheme
+    write_trial, run_trial = create_run_buttons(folder, "this change", _changed)
     show_buttons(folder, write_trial, run_trial)
     return run_trial, write_trial
 

@@ -344,6 +344,23 @@ def test_nothing_but_a_table_scrolls_sideways(open_page, width):
     assert shown <= space
 
 
+def test_the_outline_lies_exactly_over_the_last_row(open_page):
+    viewer = open_page("model=resnet8&layer=/dense/Gemm")
+    viewer.wait_for_layer("/dense/Gemm")
+    outline = viewer.page.locator("[data-testid=selected-row]").bounding_box()
+    top = viewer.rows_top(10) + 9 * viewer.row_height(10)
+    assert outline["y"] == pytest.approx(top, abs=1.5)
+    assert outline["height"] == pytest.approx(viewer.row_height(10), abs=2.5)
+
+
+def test_a_table_that_was_closed_has_room_between_its_columns(open_page):
+    page = open_page("model=dscnn").page
+    for title in ("More about the files", "How this layer was recognized"):
+        page.get_by_text(title).click()
+        cell = page.locator("details", has_text=title).locator("td").first
+        assert cell.evaluate("one => parseFloat(getComputedStyle(one).paddingRight)") >= 8
+
+
 def test_the_keyboard_alone_chooses_a_layer(open_page):
     viewer = open_page("model=resnet8&layer=/dense/Gemm")
     page = viewer.page
@@ -505,6 +522,8 @@ def test_a_change_of_a_control_runs_each_cell_once_and_draws_nothing_of_section_
 
 def test_a_scheme_that_onnxruntime_cannot_run_says_so_and_is_not_written(open_page):
     viewer = open_page("model=dscnn")
+    # Nothing is changed yet: there is nothing to write.
+    assert viewer.page.get_by_role("button", name="Write this change").is_disabled()
     viewer.control("Data type").select_option("float8e5m2")
     viewer.wait_for_trial("float8e5m2 per-tensor")
     page = viewer.page

@@ -127,7 +127,16 @@ def plot_channel_ranges(
     if sums.float_low is not None and sums.float_high is not None:
         for ends in (sums.float_low, sums.float_high):
             ax.stairs(np.nan_to_num(ends), edges, baseline=None, color=INK, linewidth=0.8)
-    ax.plot(list(worst), [0] * len(worst), "v", color=ALERT, markersize=4, clip_on=False)
+    ax.plot(
+        list(worst),
+        [0] * len(worst),
+        "v",
+        color=ALERT,
+        markersize=5,
+        clip_on=False,
+        mec="white",
+        mew=0.7,
+    )
     ax.set_xlim(-0.7, low.size - 0.3)
     ax.axhline(0, color=INK, linewidth=0.6, alpha=0.5, zorder=0)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))

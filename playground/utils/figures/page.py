@@ -11,13 +11,15 @@ from .style import SELECTED, Picture
 
 PAGE_STYLE = """
 .playground-heatmap { position: relative; margin: 0 auto; }
-.playground-heatmap marimo-ui-element, .playground-heatmap marimo-matplotlib { display: block; }
+.playground-heatmap marimo-ui-element, .playground-heatmap marimo-matplotlib {
+  display: block; line-height: 0; }
 .playground-outline { position: absolute; left: 0; right: 7.5%; pointer-events: none;
   top: var(--selected-row-top, 0); height: var(--selected-row-height, 0);
   display: var(--selected-row-display, none);
   border: 2px solid #e8590c; border-radius: 4px; }
 .dark .playground-heatmap, .dark .playground-chart img { filter: brightness(1.3); }
-.playground-chart img { width: 100%; }
+.playground-chart { overflow-x: auto; }
+.playground-chart img { width: 100%; min-width: 40rem; }
 .playground-finding code { font-size: 0.8rem; }
 .playground-finding div { margin-top: 0.25rem; }
 .playground-table { overflow-x: auto; font-size: 0.875rem; }

@@ -152,12 +152,12 @@ def draw_trade_off(plan: Plan) -> Figure:
     style_axes(ax, "What a better worst channel costs")
     label_axes(ax, "bytes of the weights that can be changed", "worst channel, dB")
     draw_ticks(ax)
-    write_note(ax, "line: the fewest bytes   ○ today   ● the target")
+    write_note(ax, "line: the fewest bytes   ○ today   ● the plan   dashed: 20 dB")
     return figure
 
 
 def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
-    """Draw the curve as steps, today as a ring, what the target needs as a dot."""
+    """Draw the curve as steps, today as a ring, what the plan reaches as a dot."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
     curve = _finite(plan.curve)
     sizes, levels = ([one.byte_count for one in curve], [one.worst_sqnr_db for one in curve])
@@ -168,7 +168,7 @@ def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
     ax.plot(*chosen, "o", ms=7, color=SELECTED)
     words: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, **FONT}
     ax.annotate("today", today, (8, -9), **words)
-    ax.annotate(f"target: {format_db(chosen[1])}", chosen, (-8, 6), ha="right", **words)
+    ax.annotate(f"reached: {format_db(chosen[1])}", chosen, (-8, 6), ha="right", **words)
     ax.margins(0.03, 0.16)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     for axis in (ax.xaxis, ax.yaxis):

@@ -157,7 +157,7 @@ def size_columns(table: pd.DataFrame) -> dict[str, int]:
     """Return the width of each column in pixels, so narrow that the first nine fit a page."""
     longest = max(map(len, table["layer"]), default=0)
     layer = min(max(170, 8 * longest), 260)
-    texts = {"layer": layer, "variant": 76, "severity": 96, "finding": 190}
+    texts = {"layer": layer, "variant": 76, "severity": 96, "finding": 216}
     return {str(name): texts.get(str(name), 32 + 7 * len(str(name))) for name in table.columns}
 
 
