@@ -25,7 +25,15 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -269,14 +277,25 @@ class Viewer:
         shown = output.get("data")
         self.outputs[str(data["cell_id"])] = shown if isinstance(shown, str) else json.dumps(shown)
 
+    async def wait_until_open(self) -> None:
+        """Wait until the page shows its layers: what takes long is measured beside it."""
+        await self.wait_until_rests()
+        while not any("Layer" in label for label, _, _ in self._dropdowns()):
+            await self.wait_until_rests()
+
     def find_dropdown(self, label: str) -> tuple[str, dict[str, str]]:
         """Return the dropdown's id, and its options by the layer they begin with."""
+        for shown, object_id, options in self._dropdowns():
+            if label in shown:
+                return object_id, {option: option for option in options}
+        raise LookupError(f"the page has no dropdown {label!r}")
+
+    def _dropdowns(self) -> Iterator[tuple[str, str, list[str]]]:
+        """Yield label, id and options of each dropdown."""
         for shown in self.outputs.values():
             for object_id, attributes in _DROPDOWN.findall(shown):
                 found = _attributes(attributes)
-                if label in found.get("data-label", ""):
-                    return object_id, {o: o for o in json.loads(found["data-options"])}
-        raise LookupError(f"the page has no dropdown {label!r}")
+                yield found.get("data-label", ""), object_id, json.loads(found["data-options"])
 
     def images(self) -> dict[str, str]:
         """Return the address of every picture by its text alternative."""
@@ -335,13 +354,13 @@ def _attributes(tag: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_viewer(server: Server, name: str, network: str) -> AsyncIterator[Viewer]:
-    """Open a session on a network and wait until its page rests."""
+    """Open a session on a network and wait until its page shows the layers."""
     address = f"ws://127.0.0.1:{server.port}/ws?session_id={name}&model={network}"
     async with connect(address, max_size=None) as socket_:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=RUN_SECONDS)
         viewer = Viewer(name, server.port, socket_, connection)
         try:
-            await viewer.wait_until_rests()
+            await viewer.wait_until_open()
             yield viewer
         finally:
             connection.close()

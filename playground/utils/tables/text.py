@@ -79,8 +79,10 @@ def to_html(table: pd.DataFrame) -> str:
         + "</tr>"
         for first, *rest in table.itertuples(index=False, name=None)
     )
+    label = escape(f"Table by {table.columns[0]}".lower().capitalize())
     return (
-        f'<div class="playground-table{words}"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="playground-table{words}" tabindex="0" role="region" aria-label="{label}">'
+        f"<table><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
