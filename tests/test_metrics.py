@@ -10,6 +10,7 @@ import pytest
 from models_for_tests import codes, floats
 
 from playground.utils.parameter_inspector import compute_histograms, create_summary_stats
+from playground.utils.parameter_inspector.metrics import describe_grid
 from playground.utils.parameter_inspector.records import SummaryStats
 
 STRANGE = np.float32([np.nan, 3, -np.inf, -2, np.inf])
@@ -122,3 +123,9 @@ def test_the_mean_of_float16_does_not_overflow():
 
 def test_bfloat16_is_read_as_a_number():
     assert create_summary_stats(ml_dtypes.bfloat16(0.5)).min == 0.5
+
+
+def test_a_signalling_nan_is_on_no_grid():
+    # Found by fuzzing: to convert one raises a flag of the processor.
+    weights = np.full((2, 9), 0x7F800001, np.uint32).view(np.float32)
+    assert describe_grid(weights) is None

@@ -463,7 +463,8 @@ def describe_grid(rows: np.ndarray) -> str | None:
     """
     steps = []
     for row in rows[np.linspace(0, len(rows) - 1, min(len(rows), GRID_CHANNELS)).astype(int)]:
-        step = _grid_step(row.astype(np.float64))
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
+            step = _grid_step(row.astype(np.float64))
         if step is None:
             return None
         if step > 0:
