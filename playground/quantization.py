@@ -22,6 +22,7 @@ with app.setup(hide_code=True):
         count_codes,
         find_networks,
         identify_file,
+        identify_folder,
         layer_names,
         open_folder,
         scan_folder,
@@ -163,19 +164,9 @@ def open_network(name):
 
 
 @app.function(hide_code=True)
-def identify_folder(folder):
-    """Return what changes when a model of the folder is changed, added or removed."""
-    return [identify_file(path) for path in sorted(folder.glob("*.onnx"))]
-
-
-@app.function(hide_code=True)
 def takes_long(summaries):
     """Whether it takes longer than half a second to measure the weights."""
-    layers, weights = (
-        sum(getattr(one, name) for one in summaries)
-        for name in ("weight_layer_count", "weight_count")
-    )
-    return 2e-3 * layers + 4e-9 * weights > 0.5
+    return sum(2e-3 * one.weight_layer_count + 4e-9 * one.weight_count for one in summaries) > 0.5
 
 
 @app.function(hide_code=True)
@@ -205,9 +196,9 @@ def watch_folder(folder, opened, tell):
     """
 
     # marimo ends a viewer's own thread with the page, but not what that thread started; the names
-    # of a page, those that `identify_folder` reads too, end before its threads do.
+    # of a page end before its threads do.
     viewer, thread_of, sleep = threading.current_thread(), mo.current_thread, time.sleep
-    identify, may_fail, unfreeze = identify_file, suppress, gc.unfreeze
+    identify, may_fail, unfreeze = identify_folder, suppress, gc.unfreeze
 
     def look():
         changed = False
@@ -215,7 +206,7 @@ def watch_folder(folder, opened, tell):
             sleep(1)
             # Between the listing and the look at a file it may go: the next round sees that.
             with may_fail(OSError):
-                changed = [identify(path) for path in sorted(folder.glob("*.onnx"))] != opened
+                changed = identify(folder) != opened
         if changed:
             tell(True)
         unfreeze()  # what `settle` froze can go with the page

@@ -28,7 +28,7 @@ from .scan import (
     scan_folder,
     scan_variants,
 )
-from .sharing import SharedCache, identify_file
+from .sharing import SharedCache, identify_file, identify_folder
 from .variants import VariantFolder, VariantSummary, find_networks, open_folder, summarize_variant
 
 compute_layer_ranges = compute_all_layer_ranges
@@ -71,6 +71,7 @@ __all__ = [
     "find_layer",
     "find_networks",
     "identify_file",
+    "identify_folder",
     "layer_names",
     "list_layers",
     "load_model",

@@ -46,6 +46,11 @@ class SharedCache(Generic[T]):
             return result
 
 
+def identify_folder(folder: Path) -> tuple[Hashable, ...]:
+    """Return what changes when a model of the folder is changed, added or removed."""
+    return tuple(identify_file(path) for path in sorted(folder.glob("*.onnx")))
+
+
 def identify_file(path: Path | None) -> Hashable:
     """Return what changes when the file does: its path, time and size; None without a file."""
     if path is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .layers import list_layers
 from .model_file import Model, ModelFileError, load_model, printable
 from .records import Layer
-from .sharing import SharedCache, identify_file
+from .sharing import SharedCache, identify_folder
 
 _SHORT_NAMES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "float64": "FP64"}
 
@@ -66,8 +66,7 @@ def open_folder(folder: Path) -> VariantFolder:
 
     The result is shared by all who ask until a file of the folder changes.
     """
-    files = tuple(identify_file(path) for path in sorted(folder.glob("*.onnx")))
-    return _folders.get((str(folder), files), lambda: _open_folder(folder))
+    return _folders.get((str(folder), identify_folder(folder)), lambda: _open_folder(folder))
 
 
 def leads_out_of(path: Path, folder: Path) -> bool:
