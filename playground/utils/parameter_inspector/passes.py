@@ -5,6 +5,7 @@ Nothing of the weight's size is allocated: what is read at a time fits the proce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .quantization import Quantization
 from .records import Layer, WeightTensor
@@ -62,7 +64,7 @@ class Compared:
                         f"(channels, fan-in), its float original {exact.shape}"
                     )
             parameters = spread_parameters(self.weight, self.layer)
-            yield OpenWeight(self.weight, held, exact, self.factor, parameters)
+            yield OpenWeight(self.weight, held, exact, self.factor, parameters, Scratch())
 
     def share_out(self, work: Callable[[OpenWeight, Sequence[Part]], T]) -> list[T]:
         """Return what ``work`` made of the chunks, as `deal_out` deals them out."""
@@ -76,12 +78,26 @@ class Compared:
         return deal_out(parts, run)
 
 
+class Scratch:
+    """Arrays that serve again for each chunk: the system takes as long to hand out new ones."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def take(self, use: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
+        """Return an array with anything in it; valid until the next one for the same use."""
+        size = math.prod(shape)
+        if use not in self._arrays or self._arrays[use].size < size:
+            self._arrays[use] = np.empty(size, dtype)
+        return self._arrays[use][:size].reshape(shape)
+
+
 @dataclass(frozen=True, eq=False)
 class OpenWeight:
     """A weight that is being read.
 
     Chunks have their channels on axis 0, or on axis 1 where the weight is stored so; ``reduced`` is
-    the other one. A chunk is valid until the next one is read.
+    the other one. A chunk, and what was made of it, is valid until the next one is read.
     """
 
     weight: WeightTensor
@@ -89,6 +105,7 @@ class OpenWeight:
     exact: WeightRows | None
     factor: np.ndarray | None
     parameters: tuple[RowParameter, RowParameter] | None
+    scratch: Scratch
 
     @property
     def quantization(self) -> Quantization | None:
@@ -119,11 +136,18 @@ class OpenWeight:
         return self._turn(parameter.cut(part))
 
     def values(self, part: Part, codes: np.ndarray) -> np.ndarray:
-        """Return the values of a chunk's codes, float32, an array of its own."""
+        """Return the values of a chunk's codes, float32, which may be overwritten."""
         if self.quantization is None:
-            return self.weight.round_as_cast(codes.astype(np.float32))
+            values = self.scratch.take("values", codes.shape)
+            np.copyto(values, codes, casting="unsafe")
+            return self.weight.round_as_cast(values)
         scale, zero_point = self.cut_parameters(part)
-        return self.scaled(self.quantization.steps(codes, zero_point), scale)
+        return self.scaled(self.steps(codes, zero_point), scale)
+
+    def steps(self, codes: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+        """Return a chunk's codes less the zero-point, float32, which may be overwritten."""
+        assert self.quantization is not None
+        return self.quantization.steps(codes, zero_point, self.scratch.take("values", codes.shape))
 
     def scaled(self, steps: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return the values of ``steps``, codes less zero-point, which are overwritten."""
@@ -138,6 +162,10 @@ class OpenWeight:
         if self.factor is not None:
             exact = exact * self.factor[part[0], None]
         return self._turn(exact.astype(np.float32, copy=False))
+
+    def sum_squares(self, chunk: np.ndarray) -> np.ndarray:
+        """Return the sum of squares of each channel of a chunk, added up in float64."""
+        return sum_squares(chunk, self.reduced, self.scratch.take("wide", chunk.shape, np.float64))
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
         return array.T if self.held.by_columns else array
@@ -154,9 +182,14 @@ def deal_out(parts: Sequence[P], work: Callable[[Sequence[P]], T]) -> list[T]:
         return list(pool.map(work, [parts[i::THREADS] for i in range(THREADS)]))
 
 
-def sum_squares(chunk: np.ndarray, axis: int) -> np.ndarray:
-    """Return the sum of squares along an axis of a matrix, added up in float64."""
-    wide = chunk.astype(np.float64)
+def sum_squares(chunk: np.ndarray, axis: int, wide: np.ndarray | None = None) -> np.ndarray:
+    """Return the sum of squares along an axis of a matrix, added up in float64.
+
+    Args:
+        wide: float64 of the chunk's shape, which is overwritten.
+    """
+    wide = np.empty(chunk.shape) if wide is None else wide
+    np.copyto(wide, chunk)
     # BLAS is quick with short rows; long ones it shares out to threads that wait for each other.
     if axis == 1 and chunk.shape[1] <= BLAS_ELEMENTS:
         return np.vecdot(wide, wide)

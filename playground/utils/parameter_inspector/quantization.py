@@ -170,17 +170,21 @@ class Quantization:
             steps *= scale
             return self.round_values(steps)
 
-    def steps(self, codes: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    def steps(
+        self, codes: np.ndarray, zero_point: np.ndarray, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return ``codes - zero_point`` as float32 of its own; the levels under a codebook.
 
         Args:
             zero_point: that broadcasts against ``codes``; integers, or floats that hold them.
+            out: float32 of the shape of ``codes``; used where that saves memory.
         """
         if self.levels is not None:
             return np.asarray(self.levels, np.float32)[codes]
         if codes.dtype.itemsize <= 2 and is_integer(codes.dtype.name):
             # float32 holds every difference of 16-bit integers, and is quick.
-            steps = codes.astype(np.float32)
+            steps = np.empty(codes.shape, np.float32) if out is None else out
+            np.copyto(steps, codes)
             if zero_point.size != 1 or zero_point.reshape(-1)[0] != 0:
                 steps -= zero_point.astype(np.float32, copy=False)
             return steps

@@ -208,7 +208,13 @@ class RowParameter:
 
     @property
     def varies_in_channel(self) -> bool:
-        return self._compact.shape[1] > 1
+        return self._compact.shape[1] != 1
+
+    @property
+    def by_channel(self) -> np.ndarray:
+        """What belongs to each channel, (channels, 1); or (1, 1). None varies in its channel."""
+        assert not self.varies_in_channel
+        return self._compact
 
     def cut(self, part: Part) -> np.ndarray:
         """Return what belongs to a part; axes of length 1 broadcast."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from .counting import CodeCounter
 from .folding import spread_out
-from .passes import Compared, OpenWeight, sum_squares
-from .quantization import Quantization, is_integer
+from .passes import Compared, OpenWeight
+from .quantization import Quantization, code_limits, is_integer
 from .records import Layer, WeightTensor
 from .rows import Part, RowParameter
 
@@ -108,144 +109,139 @@ class _Pass:
         self.opened, self.reduced = opened, opened.reduced
         self.quantization = opened.quantization
         channels, fan_in = opened.shape
-        self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
-        self.float_low, self.float_high = self.low.copy(), self.high.copy()
+        self.values, self.original, self.codes = (_Limits(channels, self.reduced) for _ in "vxq")
         names = ("x_square", "e_square", "step_square", "e_max", "step_max", "outside_square")
         self.sums = {name: np.zeros(channels) for name in names}
+        self.error_low, self.error_high = np.zeros(channels), np.zeros(channels)
         self.alive = np.zeros(channels, bool)
-        self.not_finite = self.float_not_finite = 0
         self.counter = CodeCounter.of(self.quantization)
         self.sample, self.levels = _Sample(channels, fan_in), _Levels()
         self.limits = _limits(opened)
+        self.one_scale = opened.parameters is not None and not any(
+            parameter.varies_in_channel for parameter in opened.parameters
+        )
+        self.ranged = self.one_scale and self._are_extreme_codes_extreme()
 
     def run(self) -> WeightSums:
         for part in self.opened.parts():
-            self._add(part, self.opened.codes(part))
-        searched = self._search()
+            self._add(part)
+        if self.ranged:
+            self._add_extreme_codes()
         known = self.opened.exact is not None
+        if known:
+            self._add_largest_errors()
         compared = self.sums if known else dict.fromkeys(self.sums)
         return WeightSums(
             fan_in=self.opened.shape[1],
-            low=_nan_where_empty(self.low),
-            high=_nan_where_empty(self.high),
-            not_finite=self.not_finite,
+            low=_nan_where_empty(self.values.low),
+            high=_nan_where_empty(self.values.high),
+            not_finite=self.values.not_finite,
             level_count=self.levels.count,
-            float_low=_nan_where_empty(self.float_low) if known else None,
-            float_high=_nan_where_empty(self.float_high) if known else None,
-            float_not_finite=self.float_not_finite if known else None,
+            float_low=_nan_where_empty(self.original.low) if known else None,
+            float_high=_nan_where_empty(self.original.high) if known else None,
+            float_not_finite=self.original.not_finite if known else None,
             code_counts=self.counter.counts if self.counter is not None else None,
             dead=~self.alive if self.quantization is not None else None,
-            searched=searched,
+            searched=self._search(),
             **compared,
         )
 
-    def _add(self, part: Part, codes: np.ndarray) -> None:
+    def _add(self, part: Part) -> None:
         opened, rows, scale = self.opened, part[0], None
-        compared = opened.exact is not None
+        codes = opened.codes(part)
         if self.counter is not None:
             self.counter.add(codes)
+        if self.ranged:
+            self.codes.widen(rows, codes)
+            if opened.exact is None:
+                return
         if self.quantization is None:
             values = opened.values(part, codes)
-            if not compared:
+            if opened.exact is None:
                 self.levels.add(part, values, self.reduced)
-            self.not_finite += self._widen(self.low, self.high, rows, values)
         else:
             scale, zero_point = opened.cut_parameters(part)
-            ranged = self._add_extreme_codes(rows, codes, scale, zero_point)
-            if ranged and not compared:
-                return
-            steps = self.quantization.steps(codes, zero_point)
-            if not ranged:
+            steps = opened.steps(codes, zero_point)
+            if not self.ranged:
                 self.alive[rows] |= (steps != 0).any(axis=self.reduced)
             values = opened.scaled(steps, scale)
-            if not ranged:
-                self.not_finite += self._widen(self.low, self.high, rows, values)
-        if compared:
+        if not self.ranged:
+            self.values.widen(rows, values)
+        if opened.exact is not None:
             self._compare(part, opened.original(part), values, scale)
 
-    def _add_extreme_codes(
-        self, rows: slice, codes: np.ndarray, scale: np.ndarray, zero_point: np.ndarray
-    ) -> bool:
-        """Widen the range by the values of the extreme codes of each channel.
+    def _are_extreme_codes_extreme(self) -> bool:
+        """Whether a channel's extreme codes have its extreme values.
 
-        Returns whether these have the extreme values: integers under one finite scale do.
+        Those of integers have, where even the ends of the data type have finite values.
         """
         assert self.quantization is not None
-        shared = scale.shape[self.reduced] == zero_point.shape[self.reduced] == 1
-        integers = is_integer(self.quantization.data_type) and self.quantization.levels is None
-        if not shared or not integers or not codes.size:
+        data_type = self.quantization.data_type
+        if not is_integer(data_type) or self.quantization.levels is not None:
             return False
-        extremes = [codes.min(axis=self.reduced), codes.max(axis=self.reduced)]
-        steps = self.quantization.steps(np.stack(extremes, axis=self.reduced), zero_point)
-        alive = (steps != 0).any(axis=self.reduced)
-        ends = self.opened.scaled(steps, scale)
-        if not np.isfinite(ends).all():
-            return False
-        self.alive[rows] |= alive
-        self._widen(self.low, self.high, rows, ends)
-        return True
+        ends = np.tile(code_limits(data_type), (self.opened.shape[0], 1))
+        return bool(np.isfinite(self._values_of(ends)[1]).all())
+
+    def _values_of(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return steps and values of a few codes of each channel that has one scale."""
+        assert self.quantization is not None and self.opened.parameters is not None
+        scale, zero_point = (parameter.by_channel for parameter in self.opened.parameters)
+        steps = self.quantization.steps(codes, zero_point)
+        return steps, self.opened.scaled(steps.copy(), scale)
+
+    def _add_extreme_codes(self) -> None:
+        """Set the range of the values from the extreme codes of each channel."""
+        filled = self.codes.low <= self.codes.high
+        steps, ends = self._values_of(np.stack([self.codes.low, self.codes.high], axis=1))
+        self.alive = (steps != 0).any(axis=1) & filled
+        self.values.low, self.values.high = (
+            end.astype(np.float64) for end in (ends.min(axis=1), ends.max(axis=1))
+        )
 
     def _compare(
         self, part: Part, exact: np.ndarray, values: np.ndarray, scale: np.ndarray | None
     ) -> None:
         """Add what the values of a chunk, which are overwritten, lost of the float original."""
-        rows = part[0]
+        rows, sums = part[0], self.sums
         self.levels.add(part, exact, self.reduced)
-        self.float_not_finite += self._widen(self.float_low, self.float_high, rows, exact)
+        ends = self.original.widen(rows, exact)
         error = np.subtract(exact, values, out=values)
-        self.sums["x_square"][rows] += sum_squares(exact, self.reduced)
-        squares = sum_squares(error, self.reduced)
-        self.sums["e_square"][rows] += squares
-        largest = np.maximum(error.max(axis=self.reduced), -error.min(axis=self.reduced))
-        np.maximum(self.sums["e_max"][rows], largest, out=self.sums["e_max"][rows])
-        if scale is not None:
-            self.sample.add(part, exact.T if self.reduced == 0 else exact)
-            self._add_steps(rows, error, squares, largest, scale)
-            self._add_outside(part, exact, error)
-
-    def _widen(self, low: np.ndarray, high: np.ndarray, rows: slice, values: np.ndarray) -> int:
-        """Widen ``low`` and ``high`` of the rows; return how many values are not finite."""
-        lows, highs = values.min(axis=self.reduced), values.max(axis=self.reduced)
-        missing = 0
-        if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
-            finite = np.isfinite(values)
-            missing = values.size - int(np.count_nonzero(finite))
-            lows = np.where(finite, values, np.inf).min(axis=self.reduced)
-            highs = np.where(finite, values, -np.inf).max(axis=self.reduced)
-        np.minimum(low[rows], lows, out=low[rows])
-        np.maximum(high[rows], highs, out=high[rows])
-        return missing
-
-    def _add_steps(
-        self,
-        rows: slice,
-        error: np.ndarray,
-        squares: np.ndarray,
-        largest: np.ndarray,
-        scale: np.ndarray,
-    ) -> None:
-        """Add the error in steps of the scale; cheap where a channel has one scale."""
-        if scale.shape[self.reduced] == 1:
-            flat = np.abs(scale.reshape(-1).astype(np.float64))
-            self.sums["step_square"][rows] += squares / flat**2
-            steps = largest / flat
-        else:
+        sums["x_square"][rows] += self.opened.sum_squares(exact)
+        sums["e_square"][rows] += self.opened.sum_squares(error)
+        _update(self.error_low[rows], np.minimum, error, self.reduced)
+        _update(self.error_high[rows], np.maximum, error, self.reduced)
+        if scale is None:
+            return
+        self.sample.add(part, exact.T if self.reduced == 0 else exact)
+        if not self.one_scale:
             in_steps = error / scale
-            self.sums["step_square"][rows] += sum_squares(in_steps, self.reduced)
-            steps = np.abs(in_steps).max(axis=self.reduced, initial=0)
-        np.maximum(self.sums["step_max"][rows], steps, out=self.sums["step_max"][rows])
+            sums["step_square"][rows] += self.opened.sum_squares(in_steps)
+            _update(sums["step_max"][rows], np.maximum, np.abs(in_steps), self.reduced)
+        self._add_outside(part, exact, error, ends)
 
-    def _add_outside(self, part: Part, exact: np.ndarray, error: np.ndarray) -> None:
-        rows = part[0]
+    def _add_largest_errors(self) -> None:
+        """Set the largest error of each channel, and that in steps where it has one scale."""
+        self.sums["e_max"] = np.maximum(self.error_high, -self.error_low)
+        if self.one_scale:
+            assert self.opened.parameters is not None
+            scale = np.abs(self.opened.parameters[0].by_channel[:, 0].astype(np.float64))
+            self.sums["step_square"] = self.sums["e_square"] / scale**2
+            self.sums["step_max"] = self.sums["e_max"] / scale
+
+    def _add_outside(
+        self,
+        part: Part,
+        exact: np.ndarray,
+        error: np.ndarray,
+        ends: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """Add the errors outside what the codes can hold; ``ends`` are those of each channel."""
         low, high = (self.opened.cut(limit, part) for limit in self.limits)
-        # All that was seen of the channels so far, which is no narrower than this chunk.
-        lowest, highest = (
-            np.expand_dims(end[rows], self.reduced) for end in (self.float_low, self.float_high)
-        )
+        lowest, highest = (np.expand_dims(end, self.reduced) for end in ends)
         if (lowest >= low).all() and (highest <= high).all():
             return
         outside = np.where((exact < low) | (exact > high), error, 0)
-        self.sums["outside_square"][rows] += sum_squares(outside, self.reduced)
+        self.sums["outside_square"][part[0]] += self.opened.sum_squares(outside)
 
     def _search(self) -> tuple[float, float] | None:
         """Return the squared error of a sample at today's scale and at the best one tried.
@@ -268,7 +264,7 @@ class _Pass:
         scale, zero = (parameter.pick(rows, columns) for parameter in self.opened.parameters)
         weights = np.full(exact.shape, fan_in / max(1, columns.size))
         if columns.size < fan_in and not blocked:
-            ends = np.stack([self.float_low[rows], self.float_high[rows]], axis=1)
+            ends = np.stack([self.original.low[rows], self.original.high[rows]], axis=1)
             weights[(exact == ends[:, :1]) | (exact == ends[:, 1:])] = 0  # counted as an end
             exact = np.concatenate([exact, ends], axis=1)
             weights = np.concatenate([weights, np.ones_like(ends)], axis=1)
@@ -294,6 +290,34 @@ def _limits(opened: OpenWeight) -> tuple[RowParameter, ...]:
     return tuple(scale.combine(zero_point, partial(limit, sign=sign)) for sign in (-1, 1))
 
 
+class _Limits:
+    """The lowest and the highest number of each channel, NaN and infinities left out."""
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        self._reduced = reduced
+        self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
+        self.not_finite = 0
+
+    def widen(self, rows: slice, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add a chunk; return the lowest and the highest of each channel in it."""
+        lows = np.minimum.reduce(chunk, axis=self._reduced)
+        highs = np.maximum.reduce(chunk, axis=self._reduced)
+        floating = chunk.dtype.kind == "f"
+        if floating and not (np.isfinite(lows).all() and np.isfinite(highs).all()):
+            finite = np.isfinite(chunk)
+            self.not_finite += chunk.size - int(np.count_nonzero(finite))
+            lows = np.where(finite, chunk, np.inf).min(axis=self._reduced)
+            highs = np.where(finite, chunk, -np.inf).max(axis=self._reduced)
+        np.minimum(self.low[rows], lows, out=self.low[rows])
+        np.maximum(self.high[rows], highs, out=self.high[rows])
+        return lows, highs
+
+
+def _update(ends: np.ndarray, pick: np.ufunc, chunk: np.ndarray, reduced: int) -> None:
+    """Put into ``ends`` what ``pick`` picks of them and of each channel of a chunk."""
+    pick(ends, pick.reduce(chunk, axis=reduced), out=ends)
+
+
 class _Sample:
     """A few float weights of up to 256 channels, gathered as the pass goes by."""
 
@@ -301,16 +325,15 @@ class _Sample:
         self.rows = spread_out(channels, 256)
         self.columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, self.rows.size)))
         self.exact = np.zeros((self.rows.size, self.columns.size))
+        self._places = self.rows.tolist(), self.columns.tolist()
 
     def add(self, part: Part, exact: np.ndarray) -> None:
-        inside = [
-            slice(*np.searchsorted(wanted, (span.start, span.stop)))
-            for wanted, span in zip((self.rows, self.columns), part, strict=True)
-        ]
-        where = np.ix_(
-            self.rows[inside[0]] - part[0].start, self.columns[inside[1]] - part[1].start
+        rows, columns = (
+            slice(bisect_left(wanted, span.start), bisect_left(wanted, span.stop))
+            for wanted, span in zip(self._places, part, strict=True)
         )
-        self.exact[inside[0], inside[1]] = exact[where]
+        picked = (self.rows[rows] - part[0].start)[:, None], self.columns[columns] - part[1].start
+        self.exact[rows, columns] = exact[picked]
 
 
 class _Levels:
@@ -342,24 +365,23 @@ def _best_factor(
     low, high = (np.float32(limit) - zero for limit in quantization.code_limits)
     pooled = quantization.granularity == "per-tensor"
 
-    def measure(factor: np.ndarray) -> np.ndarray:
-        """Return the squared error of each row under its factor, shape (rows, 1)."""
-        factor = factor.astype(np.float32)
-        codes = steps * (1 / factor)
-        np.clip(np.rint(codes, out=codes), low, high, out=codes)
-        codes *= factor
+    def measure(factors: np.ndarray) -> np.ndarray:
+        """Return the squared error of each row under its factors, (factors, rows)."""
+        factors = factors.astype(np.float32)[:, :, None]
+        codes = steps * (1 / factors)
+        np.rint(codes, out=codes)
+        np.minimum(np.maximum(codes, low, out=codes), high, out=codes)
+        codes *= factors
         np.subtract(steps, codes, out=codes)
         errors = np.vecdot(np.square(codes, out=codes), weights).astype(np.float64)
-        return errors.sum(keepdims=True)[:, None] if pooled else errors[:, None]
+        return errors.sum(axis=1, keepdims=True) if pooled else errors
 
-    today = measure(np.ones((1, 1)))
-    coarse = range(0, len(SEARCH_FACTORS), SEARCH_STRIDE)
-    tried = np.hstack([measure(SEARCH_FACTORS[None, [i]]) for i in coarse])
-    best = tried.min(axis=1, keepdims=True)
-    around = SEARCH_STRIDE * tried.argmin(axis=1, keepdims=True)
-    for offset in range(1 - SEARCH_STRIDE, SEARCH_STRIDE):
-        near = SEARCH_FACTORS[np.clip(around + offset, 0, len(SEARCH_FACTORS) - 1)]
-        best = np.minimum(best, measure(near))
+    today = measure(np.ones((1, 1)))[0]
+    tried = measure(SEARCH_FACTORS[::SEARCH_STRIDE, None])
+    around = SEARCH_STRIDE * tried.argmin(axis=0)
+    offsets = np.arange(1 - SEARCH_STRIDE, SEARCH_STRIDE)[:, None]
+    near = measure(SEARCH_FACTORS[np.clip(around + offsets, 0, len(SEARCH_FACTORS) - 1)])
+    best = np.minimum(tried.min(axis=0), near.min(axis=0))
     best = np.minimum(best, today)
     if not (np.isfinite(today).all() and np.isfinite(tried).all()):
         return None
