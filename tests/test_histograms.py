@@ -71,3 +71,10 @@ def test_more_bins_than_a_byte_can_name_are_refused():
     (row,) = scan_variants({"X": load_model(int8_conv())}).rows.values()
     with pytest.raises(ValueError, match="257 bins"):
         compute_layer_histograms(row, 257)
+
+
+def test_bins_too_narrow_for_float32_are_counted_in_float64():
+    values = np.float32([1e-41, 2e-41, 3e-41, 9e-41])
+    edges = np.linspace(1e-41, 9e-41, 9)
+    expected = np.histogram(values.astype(np.float64), edges)[0]
+    np.testing.assert_array_equal(count_in_bins(values, edges, inside=True), expected)

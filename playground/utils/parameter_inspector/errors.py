@@ -9,7 +9,7 @@ import numpy as np
 
 from .histograms import count_in_bins
 from .metrics import Measured
-from .passes import Compared, OpenWeight, sum_squares
+from .passes import Compared, OpenWeight
 from .rows import Part
 
 ERROR_BINS = 64
@@ -42,7 +42,7 @@ def compute_error_steps(one: Measured, original: Measured) -> ErrorSteps | None:
     Raises:
         UnavailableError: bytes are missing.
     """
-    if one.quantization is None or one.sums.step_max is None:
+    if one.quantization is None or one.sums.step_max is None or one.sums.step_square is None:
         return None
     factor = one.pair.reference_factor if one.pair is not None else None
     compared = Compared(one.weight, one.layer, original.weight, original.layer, factor)
@@ -53,23 +53,25 @@ def compute_error_steps(one: Measured, original: Measured) -> ErrorSteps | None:
     limit = max(1.0, float(np.ceil(largest)))
     edges = np.linspace(-limit, limit, ERROR_BINS + 1)
 
-    def count(opened: OpenWeight, parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray]:
-        counts, sums = np.zeros(ERROR_BINS, np.int64), np.zeros(3)
+    def count(opened: OpenWeight, parts: Sequence[Part]) -> tuple[np.ndarray, int, float]:
+        counts, beyond, squares = np.zeros(ERROR_BINS, np.int64), 0, 0.0
         for part in parts:
             steps = _steps(opened, part)
-            steps = steps if finite else steps[np.isfinite(steps)]
-            counts += count_in_bins(steps, edges, inside=True)
-            beyond = np.count_nonzero(np.abs(steps) > HALF_STEP)
-            sums += np.array([steps.size, sum_squares(steps[None], 1)[0], beyond], np.float64)
-        return counts, sums
+            if not finite:
+                steps = steps[np.isfinite(steps)]
+                squares += float(np.square(steps, dtype=np.float64).sum())
+            counts += count_in_bins(steps, edges, inside=True, scratch=opened.scratch)
+            if largest > HALF_STEP:
+                beyond += int(np.count_nonzero(np.abs(steps) > HALF_STEP))
+        return counts, beyond, squares
 
     shares = compared.share_out(count)
-    counts = np.stack([counts for counts, _ in shares]).sum(axis=0)
-    size, squares, beyond = np.stack([sums for _, sums in shares]).sum(axis=0)
+    counts = np.stack([counts for counts, _, _ in shares]).sum(axis=0)
+    size, beyond = int(counts.sum()), sum(beyond for _, beyond, _ in shares)
     if not size:
         return None
-    rms = float(np.sqrt(squares / size))
-    return ErrorSteps(edges, counts, int(size), rms, largest, float(beyond / size))
+    squares = one.sums.step_square.sum() if finite else sum(found for _, _, found in shares)
+    return ErrorSteps(edges, counts, size, float(np.sqrt(squares / size)), largest, beyond / size)
 
 
 def _steps(opened: OpenWeight, part: Part) -> np.ndarray:

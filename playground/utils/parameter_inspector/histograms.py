@@ -9,15 +9,15 @@ import numpy as np
 
 from .counting import count_bytes
 from .metrics import Measured
-from .passes import Compared, OpenWeight
+from .passes import Compared, OpenWeight, Scratch
 from .quantization import Quantization, code_limits, numpy_dtype
 from .rows import Part
 
 DEFAULT_BINS = 64
 # Bins are counted as bytes.
 MAX_BINS = 256
-# Beyond it, float32 overflows where a position is computed.
-MAX_FLOAT32_WIDTH = 1e38
+# Of all bins together: beyond, float32 overflows where a position is computed.
+FLOAT32_WIDTHS = 1e-34, 1e38
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def _count_weight(measured: Measured, edges: np.ndarray) -> np.ndarray:
         counts = np.zeros(len(edges) - 1, np.int64)
         for part in parts:
             values = opened.values(part, opened.codes(part))
-            counts += count_in_bins(values, edges, inside=inside)
+            counts += count_in_bins(values, edges, inside=inside, scratch=opened.scratch)
         return counts
 
     return np.stack(Compared(measured.weight, measured.layer).share_out(count)).sum(axis=0)
@@ -115,7 +115,9 @@ def _count_codes(
     return np.histogram(values[known].astype(np.float64), edges, weights=weights)[0]
 
 
-def count_in_bins(values: np.ndarray, edges: np.ndarray, *, inside: bool = False) -> np.ndarray:
+def count_in_bins(
+    values: np.ndarray, edges: np.ndarray, *, inside: bool = False, scratch: Scratch | None = None
+) -> np.ndarray:
     """Return how many values are in each of the equal bins, as ``numpy.histogram`` counts them.
 
     A bin holds its lower edge, the last one its upper edge too; NaN and infinities are in none, and
@@ -128,16 +130,22 @@ def count_in_bins(values: np.ndarray, edges: np.ndarray, *, inside: bool = False
     flat = values.T.reshape(-1) if values.flags.f_contiguous else values.reshape(-1)
     reach = max(abs(low), abs(high)) / (high - low)
     doubt = 8 * bins * (reach + 1) * float(np.finfo(np.float32).eps)
-    if doubt > 0.1 or flat.dtype != np.float32 or high - low > MAX_FLOAT32_WIDTH:
+    computable = FLOAT32_WIDTHS[0] < high - low < FLOAT32_WIDTHS[1] and doubt < 0.1
+    if not computable or flat.dtype != np.float32:
         return np.histogram(flat[np.isfinite(flat)].astype(np.float64), edges)[0]
-    position = flat - np.float32(low)
-    position *= np.float32(bins / (high - low))
+    scratch = scratch or Scratch()
+    position = scratch.take("position", flat.shape)
+    index, above = (scratch.take(use, flat.shape, np.uint8) for use in ("index", "above"))
+    per_unit = bins / (high - low)
+    np.multiply(flat, np.float32(per_unit), out=position)
+    position += np.float32(-low * per_unit - doubt)
     if not inside and not (position.min(initial=0) > -0.5 and position.max(initial=0) < bins + 0.5):
         return np.histogram(flat[np.isfinite(flat)].astype(np.float64), edges)[0]
-    index = position.astype(np.uint8 if bins < MAX_BINS else np.int32)
-    position -= index.astype(np.float32)
-    near = np.flatnonzero((position < doubt) | (position > 1 - doubt))
+    np.copyto(index, position, casting="unsafe")
+    position += np.float32(2 * doubt)
+    np.copyto(above, position, casting="unsafe")
+    near = np.flatnonzero(index != above)
     if near.size:
         exact = np.searchsorted(edges, flat[near].astype(np.float64), side="right") - 1
         index[near] = np.minimum(exact, bins - 1)
-    return count_bytes(index.astype(np.uint8, copy=False))[:bins]
+    return count_bytes(index)[:bins]
