@@ -74,6 +74,13 @@ def say(sentences, kind="info"):
 
 
 @app.function(hide_code=True)
+def stack(parts):
+    """Return what there is of the parts, one below the other; None if there is nothing."""
+    shown = [part for part in parts if part is not None]
+    return mo.vstack(shown) if len(shown) > 1 else next(iter(shown), None)
+
+
+@app.function(hide_code=True)
 def kind_of(findings):
     """Return the kind of callout that the worst of the findings deserves."""
     return KINDS[tables.findings.worst_severity(findings)]
@@ -135,11 +142,10 @@ def remember_selection(names, variants):
     """
     query = mo.query_params()
     asked = query.get("layer"), tables.text.match_name(query.get("variant"), variants)
-    get_layer, set_layer = mo.state(asked[0] if asked[0] in names else names[0])
-    # The control of the variant is in a cell that reads it.
-    get_variant, set_variant = mo.state(
-        asked[1] if asked[1] in variants else None, allow_self_loops=True
-    )
+    # Their controls are in cells that read them.
+    hold = partial(mo.state, allow_self_loops=True)
+    get_layer, set_layer = hold(asked[0] if asked[0] in names else names[0])
+    get_variant, set_variant = hold(asked[1] if asked[1] in variants else None)
 
     def select(name, variant=None):
         for key, value, get, put in (
@@ -286,12 +292,39 @@ def spin_if_many(text, count):
 
 
 @app.function(hide_code=True)
-def show_picture(picture, otherwise=""):
+def show_picture(picture, explanation=None, otherwise=""):
     """Return a chart with its text alternative and its notes, a sentence where there is none."""
     if not picture.png:
         return say(picture.notes or [otherwise])
     chart = mo.Html(figures.page.frame_picture(picture))
-    return mo.vstack([chart, say(picture.notes, "warn")]) if picture.notes else chart
+    return stack([explanation, chart, say(picture.notes, "warn")])
+
+
+@app.function(hide_code=True)
+def explain_charts():
+    """Return how to read each chart of a layer."""
+    texts = {
+        "weights": """
+            **The weights**: how often each value occurs in the whole layer, over the same bins
+            for every variant. Gaps and spikes are steps of a scale that is too coarse for the
+            weights between them.
+        """,
+        "channels": """
+            **The channels**: the range of each output channel as a bar, the float range as a
+            line, and above them the channel's SQNR. ▼ marks the worst. One scale for all
+            channels fits the widest bar; what is much lower is rounded away.
+        """,
+        "codes": """
+            **The codes**: how often each integer occurs. The **rails** are the lowest and the
+            highest code. The largest weight of each scale sits there; many more than that were
+            cut off.
+        """,
+        "errors": """
+            **The errors**: float weight minus value, in steps of the scale. Rounding stays
+            within half a step (dashed); what lies beyond was cut off, or is not this weight.
+        """,
+    }
+    return {name: mo.md(text) for name, text in texts.items()}
 
 
 @app.function(hide_code=True)
@@ -348,6 +381,20 @@ def list_candidates(files, variant, on_trial):
     key = files, variant, on_trial.row
     with spin_if_many("Trying the candidates on", on_trial.exact.size):
         return explain_refusal(lambda: trials.candidates.get(key, on_trial.list_candidates))
+
+
+@app.function(hide_code=True)
+def create_layer_control(options, chosen, select):
+    """Return the control of the layer; ``options`` is label -> name."""
+    return mo.ui.dropdown(
+        options,
+        value=next(label for label, name in options.items() if name == chosen),
+        label="Layer",
+        searchable=True,
+        full_width=True,
+        allow_select_none=False,
+        on_change=select,
+    )
 
 
 @app.function(hide_code=True)
@@ -608,7 +655,8 @@ def read_variants(model_choice, networks):
         folder = open_folder(networks[model_choice.value])
     variants = folder.variants
     files = tuple(identify_file(model.path) for model in variants.values())
-    return files, folder, opened_files, variants
+    colors = figures.style.color_variants(list(variants))
+    return colors, files, folder, opened_files, variants
 
 
 @app.cell
@@ -766,14 +814,6 @@ def show_ranking(pairings, ranked, select, severity_choice):
     return (shown_rows,)
 
 
-@app.cell
-def tint_selected_rows(get_layer, get_variant, shown_rows):
-    _rows = [i for i, row in enumerate(shown_rows) if row.layer == get_layer()]
-    _strong = [i for i in _rows if shown_rows[i].variant == get_variant()]
-    mo.Html(figures.page.tint_rows(_rows, _strong))
-    return
-
-
 @app.cell(hide_code=True)
 def explain_heatmap(ranges):
     mo.md("""
@@ -836,10 +876,12 @@ def follow_heatmap(heatmap_clicks, page_ranges, select):
 
 
 @app.cell
-def outline_selected_row(get_layer, page_ranges):
-    _rows = [row.layer for row in page_ranges]
-    _row = _rows.index(get_layer()) if get_layer() in _rows else None
-    mo.Html(figures.page.outline_row(len(_rows), _row))
+def mark_selected_rows(get_layer, get_variant, page_ranges, shown_rows):
+    _rows = [i for i, row in enumerate(shown_rows) if row.layer == get_layer()]
+    _strong = [i for i in _rows if shown_rows[i].variant == get_variant()]
+    _page = [row.layer for row in page_ranges]
+    _row = _page.index(get_layer()) if get_layer() in _page else None
+    mo.Html(figures.page.tint_rows(_rows, _strong) + figures.page.outline_row(len(_page), _row))
     return
 
 
@@ -869,67 +911,37 @@ def ask_why():
 
 
 @app.cell
-def choose_layer(get_layer, layer_options, select):
-    mo.ui.dropdown(
-        layer_options,
-        value=next(label for label, name in layer_options.items() if name == get_layer()),
-        label="Layer",
-        searchable=True,
-        full_width=True,
-        allow_select_none=False,
-        on_change=select,
+def choose_layer(get_layer, layer_options, pairings, scan, select, variants):
+    layer = get_layer()
+    names = layer_names(variants, layer, pairings)
+    measured = {
+        name: one for name, one in scan.rows.get(layer, {}).items() if one.quantization is not None
+    }
+    create_layer_control(layer_options, layer, select)
+    return layer, measured, names
+
+
+@app.cell
+def describe_layer(findings, get_variant, layer, names, pairings, variants):
+    _about = tables.findings.about_layer(findings, layer)
+    _recognized = tables.pairing.create_pairing_table(pairings, layer)
+    stack(
+        [
+            *show_findings(sorted(_about, key=lambda one: one.variant != get_variant())),
+            say(tables.layers.explain_layer(variants, names), "info"),
+            show_table(tables.layers.create_parameter_table(variants, names)),
+            show_details("How this layer was recognized", _recognized) if pairings else None,
+        ]
     )
     return
 
 
 @app.cell
-def find_selected_layer(get_layer, pairings, variants):
-    layer = get_layer()
-    names = layer_names(variants, layer, pairings)
-    return layer, names
-
-
-@app.cell
-def show_layer_findings(findings, get_variant, layer):
-    _about = tables.findings.about_layer(findings, layer)
-    _shown = show_findings(sorted(_about, key=lambda one: one.variant != get_variant()))
-    mo.vstack(_shown) if _shown else None
-    return
-
-
-@app.cell
-def explain_layer(names, variants):
-    say(tables.layers.explain_layer(variants, names), "info")
-    return
-
-
-@app.cell
-def show_parameters(names, variants):
-    show_table(tables.layers.create_parameter_table(variants, names))
-    return
-
-
-@app.cell
-def show_pairing(layer, pairings):
-    _table = tables.pairing.create_pairing_table(pairings, layer)
-    show_details("How this layer was recognized", _table) if pairings else None
-    return
-
-
-@app.cell(hide_code=True)
-def explain_histograms(measured):
-    mo.md("""
-    **The weights**: how often each value occurs in the whole layer, over the same bins for every
-    variant. Gaps and spikes are steps of a scale that is too coarse for the weights between them.
-    """) if measured else None
-    return
-
-
-@app.cell
-def choose_count_scale():
+def choose_count_scale(ranges):
+    explanations = explain_charts()
     log_counts = mo.ui.switch(label="logarithmic counts, to see the rare weights")
-    log_counts
-    return (log_counts,)
+    mo.vstack([explanations["weights"], log_counts]) if ranges else None
+    return explanations, log_counts
 
 
 @app.cell
@@ -938,78 +950,41 @@ def show_histograms(files, layer, log_counts, scan):
         ("histograms", files, layer, log_counts.value),
         lambda: render_weights(scan, layer, log_counts.value),
     )
-    show_picture(_picture, "This layer has no weights to draw.")
+    show_picture(_picture, otherwise="This layer has no weights to draw.")
     return
 
 
 @app.cell
-def measure_selected(layer, scan, variants):
-    measured = {
-        name: one for name, one in scan.rows.get(layer, {}).items() if one.quantization is not None
-    }
-    colors = figures.style.color_variants(list(variants))
-    return colors, measured
-
-
-@app.cell(hide_code=True)
-def explain_channels(measured):
-    mo.md("""
-    **The channels**: the range of each output channel as a bar, the float range as a line, and
-    above them the channel's SQNR. ▼ marks the worst. One scale for all channels fits the widest
-    bar; what is much lower is rounded away.
-    """) if measured else None
-    return
-
-
-@app.cell
-def show_channels(colors, files, layer, measured):
+def show_channels(colors, explanations, files, layer, measured):
     mo.stop(not measured)
     _picture = figures.style.pictures.get(
         ("channels", files, layer),
         lambda: figures.channels.render_channels(measured, colors, about=layer),
     )
-    show_picture(_picture)
-    return
-
-
-@app.cell(hide_code=True)
-def explain_codes(measured):
-    mo.md("""
-    **The codes**: how often each integer occurs. The **rails** are the lowest and the highest
-    code. The largest weight of each scale sits there; many more than that were cut off.
-    """) if measured else None
+    show_picture(_picture, explanations["channels"])
     return
 
 
 @app.cell
-def show_codes(colors, files, layer, log_counts, measured):
+def show_codes(colors, explanations, files, layer, log_counts, measured):
     _codes = count_codes(measured)
     mo.stop(not _codes)
     _picture = figures.style.pictures.get(
         ("codes", files, layer, log_counts.value),
         lambda: figures.codes.render_codes(_codes, colors, log=log_counts.value, about=layer),
     )
-    show_picture(_picture)
-    return
-
-
-@app.cell(hide_code=True)
-def explain_errors(measured):
-    mo.md("""
-    **The errors**: float weight minus value, in steps of the scale. Rounding stays within half a
-    step (dashed); what lies beyond was cut off, or is not this weight.
-    """) if any(one.sums.e_square is not None for one in measured.values()) else None
+    show_picture(_picture, explanations["codes"])
     return
 
 
 @app.cell
-def show_errors(colors, files, layer, log_counts, measured, scan):
+def show_errors(colors, explanations, files, layer, log_counts, measured, scan):
     mo.stop(not any(one.sums.e_square is not None for one in measured.values()))
     _picture = figures.style.pictures.get(
         ("errors", files, layer, log_counts.value),
         lambda: render_layer_errors(scan, layer, colors, log_counts.value),
     )
-    show_picture(_picture)
+    show_picture(_picture, explanations["errors"])
     return
 
 
@@ -1025,22 +1000,18 @@ def ask_what_would_fix_it(variants):
 
 
 @app.cell
-def choose_trial_variant(get_variant, layer, ranked, select, variants):
+def open_trial(files, get_variant, layer, ranked, scan, select, variants):
     # The worst stands first.
     _names = [one.variant for one in ranked if one.layer == layer and one.is_quantized]
     mo.stop(not _names, say(tables.trials.explain_no_trial(list(variants))))
     trial_variant = get_variant() if get_variant() in _names else _names[0]
     # In a list: a control with a name of its own runs its readers, once more than the state.
     variant_controls = [create_variant_control(_names, trial_variant, partial(select, layer))]
-    return trial_variant, variant_controls
-
-
-@app.cell
-def open_trial(files, layer, scan, trial_variant, variants):
     on_trial, _why = open_weight(files, scan, variants, trial_variant, layer)
     mo.stop(on_trial is None, say([_why]))
     get_scheme, set_scheme = mo.state(on_trial.scheme, allow_self_loops=True)
-    return get_scheme, on_trial, set_scheme
+    show_details("What the controls mean", tables.trials.create_control_table())
+    return get_scheme, on_trial, set_scheme, trial_variant, variant_controls
 
 
 @app.cell
@@ -1049,13 +1020,6 @@ def choose_scheme(get_scheme, on_trial, set_scheme, variant_controls):
     scheme_controls = create_controls(get_scheme(), on_trial, set_scheme)
     show_controls([*variant_controls, *scheme_controls])
     return (scheme_controls,)
-
-
-@app.cell
-def explain_controls(on_trial):
-    mo.stop(on_trial is None)
-    show_details("What the controls mean", tables.trials.create_control_table())
-    return
 
 
 @app.cell
@@ -1078,18 +1042,13 @@ def show_trial(colors, files, layer, log_counts, trial, trial_variant):
     return
 
 
-@app.cell(hide_code=True)
-def explain_candidates(on_trial):
-    mo.md("""
-    **The candidates**: the schemes worth trying for this weight, the best worst channel first.
-    """)
-    return
-
-
 @app.cell
 def ask_for_candidates(on_trial):
     compare = mo.ui.run_button(label=f"Compare them on {on_trial.exact.size:,} weights")
-    compare if on_trial.exact.size > LARGE_WEIGHT else None
+    _about = """
+    **The candidates**: the schemes worth trying for this weight, the best worst channel first.
+    """
+    stack([mo.md(_about), compare if on_trial.exact.size > LARGE_WEIGHT else None])
     return (compare,)
 
 
@@ -1098,17 +1057,12 @@ def compare_candidates(compare, files, on_trial, trial_variant):
     mo.stop(on_trial.exact.size > LARGE_WEIGHT and not compare.value)
     candidates, _why = list_candidates(files, trial_variant, on_trial)
     mo.stop(candidates is None, say([_why], "warn"))
-    return (candidates,)
-
-
-@app.cell
-def choose_size(candidates, on_trial):
     _limits = tables.trials.create_size_limits(candidates, on_trial.byte_count)
     size_limit = mo.ui.dropdown(
         _limits, value=next(iter(_limits)), label="Size", allow_select_none=False
     )
     size_limit
-    return (size_limit,)
+    return candidates, size_limit
 
 
 @app.cell
@@ -1128,28 +1082,18 @@ def apply_candidate(candidate_table, set_scheme, shown_candidates):
     return
 
 
-@app.cell(hide_code=True)
-def explain_trial_file(on_trial):
-    mo.md("""
-    **The truth**: a prediction is worth checking. The scheme of the controls, once one is changed,
-    written into a model with nothing else changed, to download or to run beside float and today.
-    """)
-    return
-
-
 @app.cell
-def offer_trial(folder, trial):
+def offer_trial(folder, layer, scan, trial, trial_variant, variants):
     # A result belongs to one trial: the next one asks again.
     _changed = trial.tried.scheme != trial.today.scheme
     write_trial, run_trial = create_run_buttons(folder, "this change", _changed)
-    show_buttons(folder, write_trial, run_trial)
-    return run_trial, write_trial
-
-
-@app.cell
-def prepare_trial(get_scheme, layer, scan, trial_variant, variants):
-    create_trial = partial(create_change, scan, variants, trial_variant, layer, get_scheme())
-    return (create_trial,)
+    create_trial = partial(create_change, scan, variants, trial_variant, layer, trial.tried.scheme)
+    _about = """
+    **The truth**: a prediction is worth checking. The scheme of the controls, once one is changed,
+    written into a model with nothing else changed, to download or to run beside float and today.
+    """
+    mo.vstack([mo.md(_about), show_buttons(folder, write_trial, run_trial)])
+    return create_trial, run_trial, write_trial
 
 
 @app.cell

@@ -132,7 +132,7 @@ def test_a_list_of_problems_is_shown_only_if_there_are_any():
 def test_a_layer_without_weights_has_a_sentence_in_place_of_the_chart():
     scan = notebook.scan_folder(notebook.open_folder(ROOT / "models" / "resnet8"))
     picture = notebook.render_weights(scan, "/relu/Relu", False)
-    assert "No weights here." in notebook.show_picture(picture, "No weights here.").text
+    assert "No weights here." in notebook.show_picture(picture, otherwise="No weights here.").text
 
 
 def test_a_model_that_changes_appears_or_goes_makes_the_folder_another(tmp_path):
