@@ -456,7 +456,7 @@ def show_trial_numbers(trial):
 def show_candidates(table):
     """Return the candidates as a table of which one row can be selected; the best is."""
     return mo.ui.table(
-        table,
+        table.to_dict("records"),  # a frame would take marimo four times as long
         selection="single",
         initial_selection=[0] if len(table) else None,
         format_mapping={"bytes": "{:,d}"},
@@ -1077,8 +1077,9 @@ def choose_candidate(candidates, on_trial, size_limit):
 
 @app.cell
 def apply_candidate(candidate_table, set_scheme, shown_candidates):
-    _rows = candidate_table.value.index
-    create_apply_button(shown_candidates[_rows[0]].scheme if len(_rows) else None, set_scheme)
+    _chosen = [row["scheme"] for row in candidate_table.value]
+    _schemes = [one.scheme for one in shown_candidates if str(one.scheme) in _chosen]
+    create_apply_button(_schemes[0] if _schemes else None, set_scheme)
     return
 
 
