@@ -27,7 +27,7 @@ DIAGRAM = """
     sums sketches rescaling
     metrics
     histograms code_counts
-    errors
+    layer_counts
     decoders activations
     storage
     tracing

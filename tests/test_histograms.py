@@ -8,7 +8,7 @@ import pytest
 from models_for_tests import codes, dequantize_node, floats, int8_conv, matmul_model, scales
 
 from playground.utils.parameter_inspector import (
-    compute_layer_histograms,
+    count_layer,
     load_model,
     passes,
     scan_variants,
@@ -33,7 +33,7 @@ def test_counts_are_those_of_numpy_over_the_layers_values(kind, bins, tmp_path, 
     path = tmp_path / "model.onnx"
     onnx.save(MODELS[kind](), path)
     (row,) = scan_variants({"X": load_model(path)}).rows.values()
-    made = compute_layer_histograms(row, bins)
+    made = count_layer(row, bins).histograms
     values = row["X"].weight.values.astype(np.float64).ravel()
     counts, edges = np.histogram(values, bins, (values.min(), values.max()))
     np.testing.assert_array_equal(made.edges, edges)
@@ -70,7 +70,7 @@ def test_values_on_a_grid_fall_where_numpy_puts_them():
 def test_more_bins_than_a_byte_can_name_are_refused():
     (row,) = scan_variants({"X": load_model(int8_conv())}).rows.values()
     with pytest.raises(ValueError, match="257 bins"):
-        compute_layer_histograms(row, 257)
+        count_layer(row, 257)
 
 
 def test_bins_too_narrow_for_float32_are_counted_in_float64():

@@ -192,6 +192,7 @@ def measure_layer(folder: Path) -> Reading:
     from playground.utils import figures, tables
     from playground.utils.parameter_inspector import (
         count_codes,
+        count_layer,
         extract_weight_tensors,
         layer_names,
         open_folder,
@@ -204,11 +205,10 @@ def measure_layer(folder: Path) -> Reading:
     def compute() -> None:
         names = layer_names(variants, layer, scan.pairings)
         tables.layers.create_parameter_table(variants, names)
-        tables.weights.count_weights(scan, layer)
+        count_layer(scan.rows[layer])
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
         figures.channels.describe_channels(measured)
         count_codes(measured)
-        tables.weights.compute_layer_errors(scan, layer)
 
     def count() -> None:
         np.histogram(weight, 64)

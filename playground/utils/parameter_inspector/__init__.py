@@ -1,8 +1,8 @@
 """Scales, zero-points and weights of quantized ONNX models: numbers only, no pictures."""
 
 from .code_counts import CodeCounts, count_codes
-from .errors import ErrorSteps, compute_error_steps
-from .histograms import Histograms, compute_histograms, compute_layer_histograms
+from .histograms import Histograms, compute_histograms
+from .layer_counts import ErrorSteps, LayerCounts, count_layer
 from .layers import extract_layer_params, find_layer, list_layers
 from .metrics import METRICS, Measured, Metric, create_summary_stats
 from .model_file import Model, ModelFileError, load_model
@@ -40,6 +40,7 @@ __all__ = [
     "ErrorSteps",
     "Histograms",
     "Layer",
+    "LayerCounts",
     "LayerPair",
     "LayerParams",
     "LayerRanges",
@@ -59,11 +60,10 @@ __all__ = [
     "VariantSummary",
     "WeightTensor",
     "compute_all_layer_ranges",
-    "compute_error_steps",
     "compute_histograms",
-    "compute_layer_histograms",
     "compute_layer_ranges",
     "count_codes",
+    "count_layer",
     "create_summary_stats",
     "extract_layer_parameters",
     "extract_layer_params",

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .counting import count_bytes
-from .metrics import Measured
-from .passes import Compared, OpenWeight, Scratch
-from .quantization import Quantization, code_limits, numpy_dtype
-from .rows import Part
+from .passes import Scratch
 
 DEFAULT_BINS = 64
-# Bins are counted as bytes.
-MAX_BINS = 256
 # Of all bins together: beyond, float32 overflows where a position is computed.
 FLOAT32_WIDTHS = 1e-34, 1e38
 
@@ -51,68 +46,12 @@ def compute_histograms(values: Mapping[str, np.ndarray], bins: int = DEFAULT_BIN
     return Histograms(edges, counts, outside)
 
 
-def compute_layer_histograms(
-    measured: Mapping[str, Measured], bins: int = DEFAULT_BINS
-) -> Histograms:
-    """Return exact histograms of the dequantized weights of measured layers, by variant name.
-
-    Codes that share one scale were counted by the pass over them; the other weights are read chunk
-    by chunk. The range is the one that the pass found.
-
-    Raises:
-        ValueError: more than 256 bins.
-        UnavailableError: bytes are missing.
-    """
-    if bins > MAX_BINS:
-        raise ValueError(f"{bins} bins asked for, at most {MAX_BINS} can be counted")
-    lows = [m.metrics["range_low"] for m in measured.values()]
-    highs = [m.metrics["range_high"] for m in measured.values()]
-    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low == low]
-    edges = compute_edges(
-        min((k[0] for k in known), default=0.0), max((k[1] for k in known), default=0.0), bins
-    )
-    counts = {name: _count_weight(one, edges) for name, one in measured.items()}
-    sizes = {name: one.sums.channel_count * one.sums.fan_in for name, one in measured.items()}
-    outside = {name: sizes[name] - int(counts[name].sum()) for name in measured}
-    return Histograms(edges, counts, outside)
-
-
 def compute_edges(low: float, high: float, bins: int = DEFAULT_BINS) -> np.ndarray:
     """Return the edges of equal bins from ``low`` to ``high``; around them where they are equal."""
     if low == high:
         half = max(0.5, abs(low) / 2**20)
         low, high = low - half, high + half
     return np.linspace(low, high, bins + 1)
-
-
-def _count_weight(measured: Measured, edges: np.ndarray) -> np.ndarray:
-    quantization, code_counts = measured.quantization, measured.sums.code_counts
-    if quantization is not None and quantization.scale.size == 1 and code_counts is not None:
-        return _count_codes(measured, quantization, code_counts, edges)
-
-    inside = measured.sums.not_finite == 0
-
-    def count(opened: OpenWeight, parts: Sequence[Part]) -> np.ndarray:
-        counts = np.zeros(len(edges) - 1, np.int64)
-        for part in parts:
-            values = opened.values(part, opened.codes(part))
-            counts += count_in_bins(values, edges, inside=inside, scratch=opened.scratch)
-        return counts
-
-    return np.stack(Compared(measured.weight, measured.layer).share_out(count)).sum(axis=0)
-
-
-def _count_codes(
-    measured: Measured, quantization: Quantization, code_counts: np.ndarray, edges: np.ndarray
-) -> np.ndarray:
-    """Return the counts of codes that share one scale, each code at its value."""
-    first = int(code_limits(quantization.data_type)[0])
-    codes = np.arange(first, first + code_counts.size).astype(numpy_dtype(quantization.data_type))
-    with np.errstate(all="ignore"):
-        values = measured.weight.round_as_cast(quantization.dequantize(codes))
-    known = np.isfinite(values) & (code_counts > 0)
-    weights = code_counts[known]
-    return np.histogram(values[known].astype(np.float64), edges, weights=weights)[0]
 
 
 def count_in_bins(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from .layer_counts import LayerCounts, count_layer
 from .layers import find_layer, layers_by_name
 from .metrics import GRID_CHANNELS, MAX_GRID_LEVELS, Measured, describe_grid
 from .model_file import Model
@@ -42,6 +43,15 @@ class Scan:
     rows: Mapping[str, Mapping[str, Measured]]
     pairings: Mapping[str, Pairing]
     unavailable: Mapping[tuple[str, str], str]
+    _counts: SharedCache[LayerCounts] = field(default_factory=lambda: SharedCache(size=256))
+
+    def count_layer(self, row: str) -> LayerCounts:
+        """Return what the charts of a row count, counted once for all who ask.
+
+        Raises:
+            UnavailableError: bytes are missing.
+        """
+        return self._counts.get(row, lambda: count_layer(self.rows[row]))
 
     @cached_property
     def ranges(self) -> list[LayerRanges]:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from ..parameter_inspector import (
-    ErrorSteps,
-    Histograms,
-    Scan,
-    UnavailableError,
-    compute_error_steps,
-    compute_layer_histograms,
-)
+from collections.abc import Mapping
+
+from ..parameter_inspector import ErrorSteps, Histograms, LayerCounts, Scan, UnavailableError
 
 
 def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]:
@@ -22,26 +17,20 @@ def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]
         for (row, variant), why in scan.unavailable.items()
         if row == layer
     ]
-    measured = scan.rows.get(layer, {})
-    try:
-        return (compute_layer_histograms(measured) if measured else None), problems
-    except UnavailableError as error:
-        return None, [*problems, f"The weights cannot be read any more: {error}"]
+    counts, why = _count(scan, layer)
+    return counts.histograms if counts is not None else None, problems + why
 
 
-def compute_layer_errors(scan: Scan, layer: str) -> tuple[dict[str, ErrorSteps], list[str]]:
+def compute_layer_errors(scan: Scan, layer: str) -> tuple[Mapping[str, ErrorSteps], list[str]]:
     """Return the errors of a layer in each variant that can be compared, and what could not be."""
-    measured = scan.rows.get(layer, {})
-    original = next(iter(measured.values()), None)
-    errors, problems = {}, []
-    for name, one in measured.items():
-        if original is None or one is original:
-            continue
-        try:
-            found = compute_error_steps(one, original)
-        except UnavailableError as error:
-            problems.append(f"The weight of {name} cannot be read: {error}")
-            continue
-        if found is not None:
-            errors[name] = found
-    return errors, problems
+    counts, why = _count(scan, layer)
+    return counts.errors if counts is not None else {}, why
+
+
+def _count(scan: Scan, layer: str) -> tuple[LayerCounts | None, list[str]]:
+    if not scan.rows.get(layer):
+        return None, []
+    try:
+        return scan.count_layer(layer), []
+    except UnavailableError as error:
+        return None, [f"The weights cannot be read any more: {error}"]
