@@ -19,6 +19,7 @@ with app.setup(hide_code=True):
     from playground.utils import exports, figures, tables
     from playground.utils.parameter_inspector import (
         METRICS,
+        WorkCancelledError,
         count_codes,
         find_networks,
         identify_file,
@@ -31,7 +32,6 @@ with app.setup(hide_code=True):
     )
     from playground.utils.parameter_inspector.findings import judge_scan
     from playground.utils.parameter_inspector.planning import (
-        PlanCancelledError,
         choose,
         list_options,
         listed_options,
@@ -43,7 +43,6 @@ with app.setup(hide_code=True):
         measure_changes,
         write_changed_model,
     )
-    from playground.utils.parameter_inspector.scan import ScanCancelledError
 
     KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
     RANKED_ON_A_PAGE = 50
@@ -180,7 +179,7 @@ def start_measuring(folder, set_measured, set_progress):
     """Measure and judge a folder beside the page, and then call ``set_measured(True)``."""
     # The names of a page end before its threads do.
     measure, judge = scan_folder, judge_scan
-    without, cancellation = suppress, ScanCancelledError
+    without, cancellation = suppress, WorkCancelledError
 
     def work(progress, cancelled):
         with without(cancellation):
@@ -520,7 +519,7 @@ def start_search(key, search, run, set_run, set_progress):
     That is its result, or a sentence. It ends early when ``run`` is set.
     """
     capitalize, kept = tables.trials.capitalize, listed_options
-    ends = PlanCancelledError, ValueError, OSError, MemoryError
+    ends = WorkCancelledError, ValueError, OSError, MemoryError
 
     def work(progress, cancelled):
         set_progress((0, 1, ""))

@@ -18,7 +18,7 @@ from models_for_tests import dequantize_node, floats, make_model
 from onnx import helper
 
 import playground.quantization as notebook
-from playground.utils.parameter_inspector.planning import PlanCancelledError
+from playground.utils.parameter_inspector import WorkCancelledError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "playground" / "quantization.py"
@@ -273,7 +273,7 @@ def test_a_search_that_is_stopped_says_so_and_can_begin_again():
         began.set()
         while not cancelled():
             progress(3, 9, "stem")
-        raise PlanCancelledError("stopped after 3 of 9 layers")
+        raise WorkCancelledError("stopped after 3 of 9 layers")
 
     stop, done, said, progress = search_on_a_thread("stopped", search)
     assert began.wait(30)

@@ -37,6 +37,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quant_utils
 
 from playground.utils.parameter_inspector import (
+    WorkCancelledError,
     list_layers,
     load_model,
     open_folder,
@@ -47,7 +48,6 @@ from playground.utils.parameter_inspector.metrics import judged_channel_sqnr_db
 from playground.utils.parameter_inspector.planning import (
     Candidate,
     LayerOptions,
-    PlanCancelledError,
     TradeOff,
     choose,
     list_candidates,
@@ -836,14 +836,14 @@ def test_progress_tells_every_layer_and_a_cancelled_plan_stops_between_two(dscnn
         if done == 3:
             stop.set()
 
-    with pytest.raises(PlanCancelledError, match="after 3 of 14"):
+    with pytest.raises(WorkCancelledError, match="after 3 of 14"):
         plan_model(*dscnn, "UINT8", 30, progress=until_three, cancelled=stop.is_set)
     assert len(told) == 3
 
 
 def test_a_search_is_stopped_between_two_schemes_of_one_layer():
     asked = iter([False, False, True])
-    with pytest.raises(PlanCancelledError, match="between two schemes"):
+    with pytest.raises(WorkCancelledError, match="between two schemes"):
         list_candidates(floats(8, 70), Scheme(), cancelled=lambda: next(asked))
     assert next(asked, None) is None
 

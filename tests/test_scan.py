@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from playground.utils.parameter_inspector import (
     LayerRanges,
+    WorkCancelledError,
     compute_all_layer_ranges,
     compute_layer_ranges,
     extract_weight_tensors,
@@ -35,7 +36,6 @@ from playground.utils.parameter_inspector import (
     pair_variants,
     scan_folder,
 )
-from playground.utils.parameter_inspector.scan import ScanCancelledError
 from playground.utils.parameter_inspector.variants import VariantFolder
 
 
@@ -92,7 +92,7 @@ def test_a_scan_that_is_cancelled_stops_between_two_weights_and_can_be_made_agai
     def cancel() -> bool:
         return len(told) == 3
 
-    with pytest.raises(ScanCancelledError, match="stopped after 4 of 9 weights"):
+    with pytest.raises(WorkCancelledError, match="stopped after 4 of 9 weights"):
         scan_folder(folder, lambda *now: told.append(now), cancel)
     assert len(told) == 3
     assert scan_folder(folder, cancelled=lambda: False).ranges == compute_all_layer_ranges(variants)

@@ -104,7 +104,7 @@ def test_axe_finds_nothing_serious_in_the_page(visit, scheme):
     page = visit(scheme, model="dscnn").page
     page.wait_for_selector(TRIAL, state="attached")
     page.get_by_text("model-explorer.json").wait_for()
-    for closed in page.locator("summary, marimo-accordion button").all():
+    for closed in page.locator("summary").all():
         closed.click()
     page.wait_for_selector(f"html.{scheme}, body.{scheme}", state="attached")
     assert find_serious(page) == []

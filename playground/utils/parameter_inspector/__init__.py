@@ -28,7 +28,7 @@ from .scan import (
     scan_folder,
     scan_variants,
 )
-from .sharing import SharedCache, identify_file, identify_folder
+from .sharing import SharedCache, WorkCancelledError, identify_file, identify_folder
 from .variants import VariantFolder, VariantSummary, find_networks, open_folder, summarize_variant
 
 compute_layer_ranges = compute_all_layer_ranges
@@ -59,6 +59,7 @@ __all__ = [
     "VariantFolder",
     "VariantSummary",
     "WeightTensor",
+    "WorkCancelledError",
     "compute_all_layer_ranges",
     "compute_histograms",
     "compute_layer_ranges",

@@ -32,12 +32,7 @@ from .requantize import (
     scheme_of,
 )
 from .scan import Scan
-from .sharing import SharedCache
-
-
-class PlanCancelledError(Exception):
-    """Somebody asked the planning to stop."""
-
+from .sharing import SharedCache, WorkCancelledError
 
 # ------------------------------------------------- the sensible candidates for one weight
 
@@ -85,7 +80,7 @@ def list_candidates(
 
     Raises:
         ValueError: as `requantize`.
-        PlanCancelledError: ``cancelled`` said so, between two schemes.
+        WorkCancelledError: ``cancelled`` said so, between two schemes.
     """
     channel_axis = check_axis(channel_axis, values)
     now = _measure(values, today, channel_axis, scale_type)
@@ -95,7 +90,7 @@ def list_candidates(
     found = [now]
     for scheme in sensible_schemes(today, values.shape, channel_axis):
         if cancelled is not None and cancelled():
-            raise PlanCancelledError("stopped between two schemes of a layer")
+            raise WorkCancelledError("stopped between two schemes of a layer")
         if scheme != today:
             found.append(_against(_measure(values, scheme, channel_axis, scale_type), now))
     affordable = [c for c in found if max_bytes is None or c.byte_count <= max_bytes]
@@ -305,7 +300,7 @@ def plan_model(
 
     Raises:
         ValueError: no target, or both; or the variant is not in the scan.
-        PlanCancelledError: ``cancelled`` said so, between two schemes of a layer.
+        WorkCancelledError: ``cancelled`` said so, between two schemes of a layer.
     """
     if (target_sqnr_db is None) == (target_bytes is None):
         raise ValueError("give a target SQNR or a target size, one of the two")
@@ -352,8 +347,8 @@ def list_options(
     for done, row in enumerate(rows, 1):
         try:
             options.append(_options(scan, variants, variant_name, row, cancelled))
-        except PlanCancelledError:
-            raise PlanCancelledError(f"stopped after {done - 1} of {len(rows)} layers") from None
+        except WorkCancelledError:
+            raise WorkCancelledError(f"stopped after {done - 1} of {len(rows)} layers") from None
         except (ValueError, UnavailableError) as error:
             left_out[row] = str(error)
         if progress is not None:

@@ -17,16 +17,12 @@ from .passes import THREADS
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
 from .rows import sample_values
-from .sharing import SharedCache
+from .sharing import SharedCache, WorkCancelledError
 from .sums import WeightSums, sum_weight
 from .variants import VariantFolder
 
 # What is looked at to see whether a float weight lies on a grid.
 GRID_COLUMNS = 4096
-
-
-class ScanCancelledError(Exception):
-    """The scan was stopped before its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +177,12 @@ def scan_folder(
     """Measure every weight of a folder's variants, once for all who ask.
 
     Raises:
-        ScanCancelledError: ``cancelled`` said so, between two weights.
+        WorkCancelledError: ``cancelled`` said so, between two weights.
     """
 
     def tell(done: int, total: int, row: str) -> None:
         if cancelled is not None and cancelled():
-            raise ScanCancelledError(f"stopped after {done} of {total} weights")
+            raise WorkCancelledError(f"stopped after {done} of {total} weights")
         if progress is not None:
             progress(done, total, row)
 

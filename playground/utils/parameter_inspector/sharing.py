@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+class WorkCancelledError(Exception):
+    """Who asked for a scan or a plan asked for it to stop. The message says how far it came."""
+
+
 class SharedCache(Generic[T]):
     """A bounded cache for threads: each result is made once, the one used longest ago leaves."""
 
