@@ -455,7 +455,8 @@ def show_trial_numbers(trial):
 def show_candidates(table):
     """Return the candidates as a table of which one row can be selected; the best is."""
     return mo.ui.table(
-        table.to_dict("records"),  # a frame would take marimo four times as long
+        # A frame takes marimo four times as long; without a row only it has columns.
+        table.to_dict("records") if len(table) else table,
         selection="single",
         initial_selection=[0] if len(table) else None,
         format_mapping={"bytes": "{:,d}"},
@@ -936,11 +937,17 @@ def describe_layer(findings, get_variant, layer, names, pairings, variants):
 
 
 @app.cell
-def choose_count_scale(ranges):
+def choose_count_scale():
+    # Reads nothing, to stay as it is set when another network is opened.
     explanations = explain_charts()
     log_counts = mo.ui.switch(label="logarithmic counts, to see the rare weights")
-    mo.vstack([explanations["weights"], log_counts]) if ranges else None
     return explanations, log_counts
+
+
+@app.cell
+def show_count_scale(explanations, log_counts, ranges):
+    mo.vstack([explanations["weights"], log_counts]) if ranges else None
+    return
 
 
 @app.cell

@@ -499,3 +499,13 @@ def test_float16_batch_norms_are_folded_in_float64():
     pair = pair_of(make_model(nodes, arrays), float_conv(held), "conv")
     assert pair.folding == "batch-norm folded"
     np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(4, 0, 2, 2), (0, 3, 2, 2), (4, 2, 0, 2)], ids=str)
+def test_a_transposed_convolution_without_elements_is_in_its_channels_frame(shape):
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], "up")
+    inputs = {"x": (1, shape[0], 4, 4)}
+    model = make_model([node], {"w": np.ones(shape, np.float32)}, inputs=inputs)
+    (layer,) = list_layers(load_model(model))
+    frame = channels_first(layer.weight.values, layer.weight, layer)
+    assert frame.shape == (shape[1], shape[0] * shape[2] * shape[3])

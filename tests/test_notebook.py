@@ -129,6 +129,11 @@ def test_a_list_of_problems_is_shown_only_if_there_are_any():
     assert notebook.show_problems("0 layers", table) is None
 
 
+def test_a_table_of_no_candidates_is_shown():
+    table = notebook.tables.trials.create_candidate_table([], None)
+    assert len(notebook.show_candidates(table).value) == 0
+
+
 def test_a_layer_without_weights_has_a_sentence_in_place_of_the_chart():
     scan = notebook.scan_folder(notebook.open_folder(ROOT / "models" / "resnet8"))
     picture = notebook.render_weights(scan, "/relu/Relu", False)

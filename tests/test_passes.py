@@ -10,7 +10,7 @@ from models_for_tests import codes, dequantize_node, floats, matmul_model, scale
 
 from playground.utils.parameter_inspector import list_layers, load_model, passes
 from playground.utils.parameter_inspector.counting import count_bytes
-from playground.utils.parameter_inspector.passes import Compared, sum_squares
+from playground.utils.parameter_inspector.passes import Compared, Scratch, sum_squares
 from playground.utils.parameter_inspector.rows import spread_runs
 
 
@@ -62,6 +62,18 @@ def test_squares_are_added_up_in_float64(axis, shape):
     x = 1000 + floats(*shape)
     expected = (x.astype(np.float64) ** 2).sum(axis=axis)
     np.testing.assert_allclose(sum_squares(x, axis), expected, rtol=1e-12)
+    wide = np.full(x.shape, np.nan)
+    np.testing.assert_array_equal(sum_squares(x, axis, wide), sum_squares(x, axis))
+
+
+def test_scratch_serves_again_where_it_is_large_enough():
+    scratch = Scratch()
+    first = scratch.take("a", (4, 6))
+    assert np.shares_memory(scratch.take("a", (3, 7)), first)
+    assert not np.shares_memory(scratch.take("b", (4, 6)), first)
+    larger = scratch.take("a", (5, 5))
+    assert not np.shares_memory(larger, first)
+    assert (larger.shape, larger.dtype) == ((5, 5), np.float32)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 4096, 100_001])

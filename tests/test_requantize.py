@@ -686,6 +686,8 @@ def test_candidates_come_best_first_with_todays_among_them():
         assert (one.sqnr_db, one.byte_count) == (done.sqnr_db, done.byte_count)
         assert one.gain_db == pytest.approx(worst[found.index(one)] - now.worst_channel_sqnr_db)
         assert one.byte_ratio == one.byte_count / now.byte_count
+    # The page finds a candidate again by its words.
+    assert len({one.scheme for one in found}) == len({str(one.scheme) for one in found})
     assert len({one.scheme for one in found}) == len(found)
 
 

@@ -521,6 +521,16 @@ def test_a_zero_scale_gives_zero_values_and_no_warning():
     np.testing.assert_allclose(found.e_square, found.x_square)
 
 
+@pytest.mark.parametrize("chunk", [10**6, 4])
+def test_an_infinity_of_the_original_is_no_clipping_however_it_is_read(chunk, monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK_ELEMENTS", chunk)
+    x = floats(7, 3)
+    x[0, 0], x[2, 0], x[5, 1] = 900, np.inf, -np.inf
+    q = np.nan_to_num(np.rint(x * 2)).clip(-128, 127).astype(np.int8)
+    found = plain_case(OPERATORS["MatMul"], q, 0.5, x).summed()
+    assert found.outside_square.tolist() == [(900 - 63.5) ** 2, 0, 0]
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)], ids=str)
 @pytest.mark.parametrize("operator", ["MatMul", "Gemm transB"])
 def test_a_weight_of_no_elements_has_sums_of_nothing(operator, shape):

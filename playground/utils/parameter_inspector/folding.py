@@ -16,7 +16,8 @@ def channels_first(array: np.ndarray, weight: WeightTensor, layer: Layer) -> np.
     if layer.op_type == "ConvTranspose" and array.ndim > 1:
         group = layer.attribute("group", 1)
         split = array.reshape(group, array.shape[0] // group, *array.shape[1:])
-        return np.moveaxis(split, 2, 1).reshape(group * array.shape[1], -1)
+        fan_in = split.shape[1] * math.prod(array.shape[2:])
+        return np.moveaxis(split, 2, 1).reshape(group * array.shape[1], fan_in)
     axis = weight.channel_axis or 0
     if array.ndim == 0:
         return array.reshape(1, 1)

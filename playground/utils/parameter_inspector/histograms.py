@@ -11,6 +11,8 @@ from .counting import count_bytes
 from .passes import Scratch
 
 DEFAULT_BINS = 64
+# Bins are counted as bytes.
+MAX_BINS = 256
 # Of all bins together: beyond, float32 overflows where a position is computed.
 FLOAT32_WIDTHS = 1e-34, 1e38
 
@@ -60,9 +62,13 @@ def count_in_bins(
     """Return how many values are in each of the equal bins, as ``numpy.histogram`` counts them.
 
     A bin holds its lower edge, the last one its upper edge too; NaN and infinities are in none, and
-    nothing else is outside all bins. ``inside`` says that all are known to be in some bin. The
-    bin is computed in float32, and looked up for the few values so near to an edge that this
-    could err.
+    nothing else is outside all bins. The bin is computed in float32, twice: with the most that
+    this can err taken away, and added. Where the two differ it is looked up.
+
+    Args:
+        edges: of at most 256 bins.
+        inside: all values are known to be in some bin.
+        scratch: arrays to use again.
     """
     bins = len(edges) - 1
     low, high = float(edges[0]), float(edges[-1])

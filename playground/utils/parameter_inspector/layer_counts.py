@@ -8,14 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .histograms import DEFAULT_BINS, Histograms, compute_edges, count_in_bins
+from .histograms import DEFAULT_BINS, MAX_BINS, Histograms, compute_edges, count_in_bins
 from .metrics import Measured
-from .passes import Compared, OpenWeight, Scratch
-from .quantization import code_limits, numpy_dtype
+from .passes import Compared, OpenWeight, Scratch, is_as_read
+from .quantization import UnavailableError, code_limits, numpy_dtype
 from .rows import Part
 
-# Bins are counted as bytes.
-MAX_BINS = 256
 ERROR_BINS = 64
 # float32 rounds x / scale; what lies this far beyond half a step is more than rounding.
 HALF_STEP = np.float32(0.5 + 1e-3)
@@ -47,10 +45,13 @@ class LayerCounts:
     Attributes:
         histograms: of the dequantized weights, every variant over the same bins.
         errors: of each quantized weight that has a float original.
+        missing: why a variant is in neither, or not in the errors: its bytes, or those of the
+            original, are no longer there.
     """
 
     histograms: Histograms
     errors: Mapping[str, ErrorSteps]
+    missing: Mapping[str, str]
 
 
 def count_layer(measured: Mapping[str, Measured], bins: int = DEFAULT_BINS) -> LayerCounts:
@@ -63,31 +64,35 @@ def count_layer(measured: Mapping[str, Measured], bins: int = DEFAULT_BINS) -> L
 
     Raises:
         ValueError: more than 256 bins.
-        UnavailableError: bytes are missing.
     """
     if bins > MAX_BINS:
         raise ValueError(f"{bins} bins asked for, at most {MAX_BINS} can be counted")
     edges = _find_edges(measured, bins)
     counts, errors = dict[str, np.ndarray](), dict[str, ErrorSteps]()
+    missing = dict[str, str]()
     first = next(iter(measured), "")
     for name, one in measured.items():
         if name == first or one.quantization is None or one.sums.step_max is None:
             continue
-        found = _count_pair(one, measured[first], edges, original_too=first not in counts)
+        try:
+            found = _count_pair(one, measured[first], edges, original_too=first not in counts)
+        except UnavailableError as error:
+            missing[name] = str(error)
+            continue
         counts[name] = found.values
         if found.original is not None:
             counts[first] = found.original
         if found.errors is not None:
             errors[name] = found.errors
     for name in measured.keys() - counts.keys():
-        counts[name] = _count_alone(measured[name], edges)
-    outside = {
-        name: one.sums.channel_count * one.sums.fan_in - int(counts[name].sum())
-        for name, one in measured.items()
-    }
-    return LayerCounts(
-        Histograms(edges, {name: counts[name] for name in measured}, outside), errors
-    )
+        try:
+            counts[name] = _count_alone(measured[name], edges)
+        except UnavailableError as error:
+            missing[name] = str(error)
+    counts = {name: counts[name] for name in measured if name in counts}
+    sizes = {name: one.sums.channel_count * one.sums.fan_in for name, one in measured.items()}
+    outside = {name: sizes[name] - int(found.sum()) for name, found in counts.items()}
+    return LayerCounts(Histograms(edges, counts, outside), errors, missing)
 
 
 def _find_edges(measured: Mapping[str, Measured], bins: int) -> np.ndarray:
@@ -117,7 +122,7 @@ def _count_pair(
     limit = max(1.0, float(np.ceil(largest)))
     error_edges = np.linspace(-limit, limit, ERROR_BINS + 1)
     coded = _count_codes(one, edges)
-    original_too = original_too and factor is None and not original.weight.layout
+    original_too = original_too and is_as_read(original.weight, factor)
 
     def count(opened: OpenWeight, parts: Sequence[Part]) -> list[np.ndarray]:
         weights, exacts = np.zeros((2, len(edges) - 1), np.int64)
@@ -125,9 +130,9 @@ def _count_pair(
         for part in parts:
             values, exact = opened.values(part, opened.codes(part)), opened.original(part)
             if coded is None:
-                weights += _count(one, values, edges, opened.scratch)
+                weights += _count_values(one, values, edges, opened.scratch)
             if original_too:
-                exacts += _count(original, exact, edges, opened.scratch)
+                exacts += _count_values(original, exact, edges, opened.scratch)
             steps = _to_steps(opened, part, exact, values)
             if not finite:
                 steps = steps[np.isfinite(steps)]
@@ -138,11 +143,13 @@ def _count_pair(
 
     shares = zip(*compared.share_out(count), strict=True)
     weights, exacts, errors, beyond = (np.sum(share, axis=0) for share in shares)
-    size, steps = int(errors.sum()), None
-    if size:
-        rms = float(np.sqrt(squares / size))
-        steps = ErrorSteps(error_edges, errors, size, rms, largest, float(beyond / size))
-    return _Pair(weights if coded is None else coded, exacts if original_too else None, steps)
+    values, size = weights if coded is None else coded, int(errors.sum())
+    own = exacts if original_too else None
+    if not size:
+        return _Pair(values, own, None)
+    rms = float(np.sqrt(squares / size))
+    error_steps = ErrorSteps(error_edges, errors, size, rms, largest, float(beyond / size))
+    return _Pair(values, own, error_steps)
 
 
 def _measure_errors(one: Measured, compared: Compared) -> tuple[bool, float, float]:
@@ -166,8 +173,8 @@ def _measure_errors(one: Measured, compared: Compared) -> tuple[bool, float, flo
             squares += float(np.square(steps, dtype=np.float64).sum())
         return largest, squares
 
-    largests, squares = zip(*compared.share_out(measure), strict=True)
-    return False, max(largests), sum(squares)
+    found = compared.share_out(measure)
+    return False, max(one[0] for one in found), sum(one[1] for one in found)
 
 
 def _to_steps(opened: OpenWeight, part: Part, exact: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -187,13 +194,15 @@ def _count_alone(one: Measured, edges: np.ndarray) -> np.ndarray:
         counts = np.zeros(len(edges) - 1, np.int64)
         for part in parts:
             values = opened.values(part, opened.codes(part))
-            counts += _count(one, values, edges, opened.scratch)
+            counts += _count_values(one, values, edges, opened.scratch)
         return counts
 
     return np.sum(Compared(one.weight, one.layer).share_out(count), axis=0)
 
 
-def _count(one: Measured, values: np.ndarray, edges: np.ndarray, scratch: Scratch) -> np.ndarray:
+def _count_values(
+    one: Measured, values: np.ndarray, edges: np.ndarray, scratch: Scratch
+) -> np.ndarray:
     return count_in_bins(values, edges, inside=one.sums.not_finite == 0, scratch=scratch)
 
 

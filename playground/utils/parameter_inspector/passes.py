@@ -79,7 +79,10 @@ class Compared:
 
 
 class Scratch:
-    """Arrays that serve again for each chunk: the system takes as long to hand out new ones."""
+    """Arrays that serve again for each chunk: the system takes as long to hand out new ones.
+
+    A use has one dtype.
+    """
 
     def __init__(self) -> None:
         self._arrays: dict[str, np.ndarray] = {}
@@ -97,7 +100,8 @@ class OpenWeight:
     """A weight that is being read.
 
     Chunks have their channels on axis 0, or on axis 1 where the weight is stored so; ``reduced`` is
-    the other one. A chunk, and what was made of it, is valid until the next one is read.
+    the other one. A chunk is valid until the next one is read, values (and steps) until the next
+    are asked for.
     """
 
     weight: WeightTensor
@@ -180,6 +184,11 @@ def deal_out(parts: Sequence[P], work: Callable[[Sequence[P]], T]) -> list[T]:
         return [work(parts)]
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, [parts[i::THREADS] for i in range(THREADS)]))
+
+
+def is_as_read(reference: WeightTensor | None, factor: np.ndarray | None) -> bool:
+    """Whether a comparison reads the original's own values: neither folded nor cast."""
+    return reference is not None and factor is None and not reference.layout
 
 
 def sum_squares(chunk: np.ndarray, axis: int, wide: np.ndarray | None = None) -> np.ndarray:

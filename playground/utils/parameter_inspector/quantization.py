@@ -173,11 +173,12 @@ class Quantization:
     def steps(
         self, codes: np.ndarray, zero_point: np.ndarray, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return ``codes - zero_point`` as float32 of its own; the levels under a codebook.
+        """Return ``codes - zero_point`` as float32; the levels under a codebook.
 
         Args:
             zero_point: that broadcasts against ``codes``; integers, or floats that hold them.
-            out: float32 of the shape of ``codes``; used where that saves memory.
+            out: float32 of the shape of ``codes``, to hold the result of the common types; the
+                result of others, and without it, is an array of its own.
         """
         if self.levels is not None:
             return np.asarray(self.levels, np.float32)[codes]

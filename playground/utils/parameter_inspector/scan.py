@@ -13,7 +13,7 @@ from .layers import find_layer, layers_by_name
 from .metrics import GRID_CHANNELS, MAX_GRID_LEVELS, Measured, describe_grid
 from .model_file import Model
 from .pairing import pair_layers
-from .passes import THREADS
+from .passes import THREADS, is_as_read
 from .quantization import UnavailableError
 from .records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
 from .rows import sample_values
@@ -21,6 +21,8 @@ from .sharing import SharedCache, WorkCancelledError
 from .sums import WeightSums, sum_weight
 from .variants import VariantFolder
 
+# Some kilobytes each.
+COUNTED_LAYERS = 256
 # What is looked at to see whether a float weight lies on a grid.
 GRID_COLUMNS = 4096
 
@@ -39,14 +41,12 @@ class Scan:
     rows: Mapping[str, Mapping[str, Measured]]
     pairings: Mapping[str, Pairing]
     unavailable: Mapping[tuple[str, str], str]
-    _counts: SharedCache[LayerCounts] = field(default_factory=lambda: SharedCache(size=256))
+    _counts: SharedCache[LayerCounts] = field(
+        init=False, repr=False, default_factory=lambda: SharedCache(size=COUNTED_LAYERS)
+    )
 
     def count_layer(self, row: str) -> LayerCounts:
-        """Return what the charts of a row count, counted once for all who ask.
-
-        Raises:
-            UnavailableError: bytes are missing.
-        """
+        """Return what the charts of a row count, counted once for all who ask."""
         return self._counts.get(row, lambda: count_layer(self.rows[row]))
 
     @cached_property
@@ -133,7 +133,8 @@ def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) ->
                 continue
             exact = partner if _is_float(partner) and pair.is_sure else None
             original = None
-            if exact is not None and pair.reference not in on_the_way and _is_as_read(exact, pair):
+            read = exact is not None and is_as_read(exact.weight, pair.reference_factor)
+            if read and pair.reference not in on_the_way:
                 original = first
                 on_the_way.add(pair.reference)
             work.append(LayerWork(pair.reference, name, layer, exact, pair, original))
@@ -153,11 +154,6 @@ def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) ->
 
 def _is_float(layer: Layer) -> bool:
     return layer.weight is not None and not layer.weight.is_quantized
-
-
-def _is_as_read(layer: Layer, pair: LayerPair) -> bool:
-    """Whether a comparison reads the original's own values: neither folded nor cast."""
-    return pair.reference_factor is None and layer.weight is not None and not layer.weight.layout
 
 
 def row_name(variant: str, layer: str, reference: Model) -> str:

@@ -40,7 +40,7 @@ class WeightSums:
         x_square, e_square: sums of squares; None without a float partner.
         step_square: sum of (e / s)^2.
         e_max, step_max: largest abs(e) and abs(e / s).
-        outside_square: sum of e^2 over the x that the codes cannot hold.
+        outside_square: sum of e^2, where finite, over the x that the codes cannot hold.
         code_counts: how often each code occurs, int64, from the lowest code of the data type on;
             None for floats and for types wider than 16 bits.
         dead: channels whose codes all equal the zero-point, bool; None for a float weight.
@@ -109,7 +109,9 @@ class _Pass:
         self.opened, self.reduced = opened, opened.reduced
         self.quantization = opened.quantization
         channels, fan_in = opened.shape
-        self.values, self.original, self.codes = (_Limits(channels, self.reduced) for _ in "vxq")
+        self.value_ends = _Ends(channels, self.reduced)
+        self.original_ends = _Ends(channels, self.reduced)
+        self.code_ends = _Ends(channels, self.reduced)
         names = ("x_square", "e_square", "step_square", "e_max", "step_max", "outside_square")
         self.sums = {name: np.zeros(channels) for name in names}
         self.error_low, self.error_high = np.zeros(channels), np.zeros(channels)
@@ -133,13 +135,13 @@ class _Pass:
         compared = self.sums if known else dict.fromkeys(self.sums)
         return WeightSums(
             fan_in=self.opened.shape[1],
-            low=_nan_where_empty(self.values.low),
-            high=_nan_where_empty(self.values.high),
-            not_finite=self.values.not_finite,
+            low=_nan_where_empty(self.value_ends.low),
+            high=_nan_where_empty(self.value_ends.high),
+            not_finite=self.value_ends.not_finite,
             level_count=self.levels.count,
-            float_low=_nan_where_empty(self.original.low) if known else None,
-            float_high=_nan_where_empty(self.original.high) if known else None,
-            float_not_finite=self.original.not_finite if known else None,
+            float_low=_nan_where_empty(self.original_ends.low) if known else None,
+            float_high=_nan_where_empty(self.original_ends.high) if known else None,
+            float_not_finite=self.original_ends.not_finite if known else None,
             code_counts=self.counter.counts if self.counter is not None else None,
             dead=~self.alive if self.quantization is not None else None,
             searched=self._search(),
@@ -152,7 +154,7 @@ class _Pass:
         if self.counter is not None:
             self.counter.add(codes)
         if self.ranged:
-            self.codes.widen(rows, codes)
+            self.code_ends.widen(rows, codes)
             if opened.exact is None:
                 return
         if self.quantization is None:
@@ -166,7 +168,7 @@ class _Pass:
                 self.alive[rows] |= (steps != 0).any(axis=self.reduced)
             values = opened.scaled(steps, scale)
         if not self.ranged:
-            self.values.widen(rows, values)
+            self.value_ends.widen(rows, values)
         if opened.exact is not None:
             self._compare(part, opened.original(part), values, scale)
 
@@ -191,10 +193,10 @@ class _Pass:
 
     def _add_extreme_codes(self) -> None:
         """Set the range of the values from the extreme codes of each channel."""
-        filled = self.codes.low <= self.codes.high
-        steps, ends = self._values_of(np.stack([self.codes.low, self.codes.high], axis=1))
+        filled = self.code_ends.low <= self.code_ends.high
+        steps, ends = self._values_of(np.stack([self.code_ends.low, self.code_ends.high], axis=1))
         self.alive = (steps != 0).any(axis=1) & filled
-        self.values.low, self.values.high = (
+        self.value_ends.low, self.value_ends.high = (
             end.astype(np.float64) for end in (ends.min(axis=1), ends.max(axis=1))
         )
 
@@ -204,7 +206,7 @@ class _Pass:
         """Add what the values of a chunk, which are overwritten, lost of the float original."""
         rows, sums = part[0], self.sums
         self.levels.add(part, exact, self.reduced)
-        ends = self.original.widen(rows, exact)
+        ends = self.original_ends.widen(rows, exact)
         error = np.subtract(exact, values, out=values)
         sums["x_square"][rows] += self.opened.sum_squares(exact)
         sums["e_square"][rows] += self.opened.sum_squares(error)
@@ -240,7 +242,8 @@ class _Pass:
         lowest, highest = (np.expand_dims(end, self.reduced) for end in ends)
         if (lowest >= low).all() and (highest <= high).all():
             return
-        outside = np.where((exact < low) | (exact > high), error, 0)
+        # An infinity of the original is in no range, and the error of nothing but itself.
+        outside = np.where(((exact < low) | (exact > high)) & np.isfinite(error), error, 0)
         self.sums["outside_square"][part[0]] += self.opened.sum_squares(outside)
 
     def _search(self) -> tuple[float, float] | None:
@@ -264,7 +267,7 @@ class _Pass:
         scale, zero = (parameter.pick(rows, columns) for parameter in self.opened.parameters)
         weights = np.full(exact.shape, fan_in / max(1, columns.size))
         if columns.size < fan_in and not blocked:
-            ends = np.stack([self.original.low[rows], self.original.high[rows]], axis=1)
+            ends = np.stack([self.original_ends.low[rows], self.original_ends.high[rows]], axis=1)
             weights[(exact == ends[:, :1]) | (exact == ends[:, 1:])] = 0  # counted as an end
             exact = np.concatenate([exact, ends], axis=1)
             weights = np.concatenate([weights, np.ones_like(ends)], axis=1)
@@ -290,7 +293,7 @@ def _limits(opened: OpenWeight) -> tuple[RowParameter, ...]:
     return tuple(scale.combine(zero_point, partial(limit, sign=sign)) for sign in (-1, 1))
 
 
-class _Limits:
+class _Ends:
     """The lowest and the highest number of each channel, NaN and infinities left out."""
 
     def __init__(self, channels: int, reduced: int) -> None:

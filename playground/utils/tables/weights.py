@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..parameter_inspector import ErrorSteps, Histograms, LayerCounts, Scan, UnavailableError
+from ..parameter_inspector import ErrorSteps, Histograms, Scan
 
 
 def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]:
@@ -12,25 +12,25 @@ def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]
 
     None where the layer has no weight, or none that can be read.
     """
-    problems = [
-        f"The weight of {variant} cannot be read: {why}"
-        for (row, variant), why in scan.unavailable.items()
-        if row == layer
+    missing = {variant: why for (row, variant), why in scan.unavailable.items() if row == layer}
+    histograms = None
+    if scan.rows.get(layer):
+        found = scan.count_layer(layer)
+        histograms = found.histograms if found.histograms.counts else None
+        counted = found.histograms.counts
+        missing |= {name: why for name, why in found.missing.items() if name not in counted}
+    return histograms, [
+        f"The weight of {name} cannot be read: {why}" for name, why in missing.items()
     ]
-    counts, why = _count(scan, layer)
-    return counts.histograms if counts is not None else None, problems + why
 
 
 def compute_layer_errors(scan: Scan, layer: str) -> tuple[Mapping[str, ErrorSteps], list[str]]:
     """Return the errors of a layer in each variant that can be compared, and what could not be."""
-    counts, why = _count(scan, layer)
-    return counts.errors if counts is not None else {}, why
-
-
-def _count(scan: Scan, layer: str) -> tuple[LayerCounts | None, list[str]]:
-    if not scan.rows.get(layer):
-        return None, []
-    try:
-        return scan.count_layer(layer), []
-    except UnavailableError as error:
-        return None, [f"The weights cannot be read any more: {error}"]
+    measured = scan.rows.get(layer)
+    if not measured:
+        return {}, []
+    found, original = scan.count_layer(layer), next(iter(measured))
+    missing = {name: why for name, why in found.missing.items() if name != original}
+    return found.errors, [
+        f"The errors of {name} cannot be measured: {why}" for name, why in missing.items()
+    ]
