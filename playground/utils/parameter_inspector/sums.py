@@ -114,7 +114,6 @@ class _Pass:
         self.code_ends = _Ends(channels, self.reduced)
         names = ("x_square", "e_square", "step_square", "e_max", "step_max", "outside_square")
         self.sums = {name: np.zeros(channels) for name in names}
-        self.error_low, self.error_high = np.zeros(channels), np.zeros(channels)
         self.alive = np.zeros(channels, bool)
         self.counter = CodeCounter.of(self.quantization)
         self.sample, self.levels = _Sample(channels, fan_in), _Levels()
@@ -130,8 +129,8 @@ class _Pass:
         if self.ranged:
             self._add_extreme_codes()
         known = self.opened.exact is not None
-        if known:
-            self._add_largest_errors()
+        if known and self.one_scale:
+            self._add_steps()
         compared = self.sums if known else dict.fromkeys(self.sums)
         return WeightSums(
             fan_in=self.opened.shape[1],
@@ -208,27 +207,29 @@ class _Pass:
         self.levels.add(part, exact, self.reduced)
         ends = self.original_ends.widen(rows, exact)
         error = np.subtract(exact, values, out=values)
+        np.abs(error, out=error)
         sums["x_square"][rows] += self.opened.sum_squares(exact)
         sums["e_square"][rows] += self.opened.sum_squares(error)
-        _update(self.error_low[rows], np.minimum, error, self.reduced)
-        _update(self.error_high[rows], np.maximum, error, self.reduced)
+        self._raise(sums["e_max"][rows], error)
         if scale is None:
             return
         self.sample.add(part, exact.T if self.reduced == 0 else exact)
         if not self.one_scale:
             in_steps = error / scale
             sums["step_square"][rows] += self.opened.sum_squares(in_steps)
-            _update(sums["step_max"][rows], np.maximum, np.abs(in_steps), self.reduced)
+            self._raise(sums["step_max"][rows], np.abs(in_steps, out=in_steps))
         self._add_outside(part, exact, error, ends)
 
-    def _add_largest_errors(self) -> None:
-        """Set the largest error of each channel, and that in steps where it has one scale."""
-        self.sums["e_max"] = np.maximum(self.error_high, -self.error_low)
-        if self.one_scale:
-            assert self.opened.parameters is not None
-            scale = np.abs(self.opened.parameters[0].by_channel[:, 0].astype(np.float64))
-            self.sums["step_square"] = self.sums["e_square"] / scale**2
-            self.sums["step_max"] = self.sums["e_max"] / scale
+    def _raise(self, largest: np.ndarray, chunk: np.ndarray) -> None:
+        """Raise ``largest`` to what is larger in each channel of a chunk."""
+        np.maximum(largest, np.maximum.reduce(chunk, axis=self.reduced), out=largest)
+
+    def _add_steps(self) -> None:
+        """Set the errors in steps of a channel that has one scale."""
+        assert self.opened.parameters is not None
+        scale = np.abs(self.opened.parameters[0].by_channel[:, 0].astype(np.float64))
+        self.sums["step_square"] = self.sums["e_square"] / scale**2
+        self.sums["step_max"] = self.sums["e_max"] / scale
 
     def _add_outside(
         self,
@@ -314,11 +315,6 @@ class _Ends:
         np.minimum(self.low[rows], lows, out=self.low[rows])
         np.maximum(self.high[rows], highs, out=self.high[rows])
         return lows, highs
-
-
-def _update(ends: np.ndarray, pick: np.ufunc, chunk: np.ndarray, reduced: int) -> None:
-    """Put into ``ends`` what ``pick`` picks of them and of each channel of a chunk."""
-    pick(ends, pick.reduce(chunk, axis=reduced), out=ends)
 
 
 class _Sample:
