@@ -300,8 +300,8 @@ def show_picture(picture, explanation=None, otherwise=""):
 
 
 @app.function(hide_code=True)
-def explain_charts():
-    """Return how to read each chart of a layer."""
+def explain_parts():
+    """Return the texts above the parts of a layer's sections, rendered once for all layers."""
     texts = {
         "weights": """
             **The weights**: how often each value occurs in the whole layer, over the same bins
@@ -321,6 +321,15 @@ def explain_charts():
         "errors": """
             **The errors**: float weight minus value, in steps of the scale. Rounding stays
             within half a step (dashed); what lies beyond was cut off, or is not this weight.
+        """,
+        "candidates": """
+            **The candidates**: the schemes worth trying for this weight, the best worst channel
+            first.
+        """,
+        "truth": """
+            **The truth**: a prediction is worth checking. The scheme of the controls, once one is
+            changed, written into a model with nothing else changed, to download or to run beside
+            float and today.
         """,
     }
     return {name: mo.md(text) for name, text in texts.items()}
@@ -448,7 +457,7 @@ def show_trial_numbers(trial):
     """Return today beside what is tried, and a warning where that cannot be used."""
     table = show_table(tables.trials.create_trial_table(trial))
     why = tables.trials.explain_trial(trial)
-    return mo.vstack([table, say(why, "warn")]) if why else table
+    return stack([table, say(why, "warn")])
 
 
 @app.function(hide_code=True)
@@ -939,7 +948,7 @@ def describe_layer(findings, get_variant, layer, names, pairings, variants):
 @app.cell
 def choose_count_scale():
     # Reads nothing, to stay as it is set when another network is opened.
-    explanations = explain_charts()
+    explanations = explain_parts()
     log_counts = mo.ui.switch(label="logarithmic counts, to see the rare weights")
     return explanations, log_counts
 
@@ -1049,12 +1058,9 @@ def show_trial(colors, files, layer, log_counts, trial, trial_variant):
 
 
 @app.cell
-def ask_for_candidates(on_trial):
+def ask_for_candidates(explanations, on_trial):
     compare = mo.ui.run_button(label=f"Compare them on {on_trial.exact.size:,} weights")
-    _about = """
-    **The candidates**: the schemes worth trying for this weight, the best worst channel first.
-    """
-    stack([mo.md(_about), compare if on_trial.exact.size > LARGE_WEIGHT else None])
+    stack([explanations["candidates"], compare if on_trial.exact.size > LARGE_WEIGHT else None])
     return (compare,)
 
 
@@ -1090,16 +1096,12 @@ def apply_candidate(candidate_table, set_scheme, shown_candidates):
 
 
 @app.cell
-def offer_trial(folder, layer, scan, trial, trial_variant, variants):
+def offer_trial(explanations, folder, layer, scan, trial, trial_variant, variants):
     # A result belongs to one trial: the next one asks again.
     _changed = trial.tried.scheme != trial.today.scheme
     write_trial, run_trial = create_run_buttons(folder, "this change", _changed)
     create_trial = partial(create_change, scan, variants, trial_variant, layer, trial.tried.scheme)
-    _about = """
-    **The truth**: a prediction is worth checking. The scheme of the controls, once one is changed,
-    written into a model with nothing else changed, to download or to run beside float and today.
-    """
-    mo.vstack([mo.md(_about), show_buttons(folder, write_trial, run_trial)])
+    mo.vstack([explanations["truth"], show_buttons(folder, write_trial, run_trial)])
     return create_trial, run_trial, write_trial
 
 
@@ -1198,7 +1200,7 @@ def make_plan(left_out, plan_options, target, target_kind):
     plan = choose(plan_options, left_out, **{target_kind.value: target.value})
     _missed = say(tables.trials.explain_unreachable(plan), "warn")
     _summary = say([tables.trials.summarize_plan(plan)], "success" if not _missed else "info")
-    mo.vstack([_summary, _missed] if _missed else [_summary])
+    stack([_summary, _missed])
     return (plan,)
 
 

@@ -10,8 +10,8 @@ from models_for_tests import codes, dequantize_node, floats, matmul_model, scale
 
 from playground.utils.parameter_inspector import list_layers, load_model, passes
 from playground.utils.parameter_inspector.counting import count_bytes
-from playground.utils.parameter_inspector.passes import Compared, Scratch, sum_squares
-from playground.utils.parameter_inspector.rows import spread_runs
+from playground.utils.parameter_inspector.passes import Compared, sum_squares
+from playground.utils.parameter_inspector.rows import Scratch, spread_runs
 
 
 def weight(size: int) -> Compared:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .counting import count_bytes
-from .passes import Scratch
+from .rows import Scratch
 
 DEFAULT_BINS = 64
 # Bins are counted as bytes.

@@ -10,9 +10,9 @@ import numpy as np
 
 from .histograms import DEFAULT_BINS, MAX_BINS, Histograms, compute_edges, count_in_bins
 from .metrics import Measured
-from .passes import Compared, OpenWeight, Scratch, is_as_read
+from .passes import Compared, OpenWeight, is_as_read
 from .quantization import UnavailableError, code_limits, numpy_dtype
-from .rows import Part
+from .rows import Part, Scratch
 
 ERROR_BINS = 64
 # float32 rounds x / scale; what lies this far beyond half a step is more than rounding.
@@ -84,9 +84,11 @@ def count_layer(measured: Mapping[str, Measured], bins: int = DEFAULT_BINS) -> L
             counts[first] = found.original
         if found.errors is not None:
             errors[name] = found.errors
-    for name in measured.keys() - counts.keys():
+    for name, one in measured.items():
+        if name in counts:
+            continue
         try:
-            counts[name] = _count_alone(measured[name], edges)
+            counts[name] = _count_alone(one, edges)
         except UnavailableError as error:
             missing[name] = str(error)
     counts = {name: counts[name] for name in measured if name in counts}

@@ -5,7 +5,6 @@ Nothing of the weight's size is allocated: what is read at a time fits the proce
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,11 +12,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from .quantization import Quantization
 from .records import Layer, WeightTensor
-from .rows import Part, RowParameter, WeightRows, list_parts, open_rows, spread_parameters
+from .rows import (
+    Part,
+    RowParameter,
+    Scratch,
+    WeightRows,
+    list_parts,
+    open_rows,
+    spread_parameters,
+)
 
 CHUNK_ELEMENTS = 1 << 18
 # A weight of fewer chunks is not worth another thread.
@@ -76,23 +82,6 @@ class Compared:
         with self.open() as opened:
             parts = list(opened.parts())
         return deal_out(parts, run)
-
-
-class Scratch:
-    """Arrays that serve again for each chunk: the system takes as long to hand out new ones.
-
-    A use has one dtype.
-    """
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, np.ndarray] = {}
-
-    def take(self, use: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
-        """Return an array with anything in it; valid until the next one for the same use."""
-        size = math.prod(shape)
-        if use not in self._arrays or self._arrays[use].size < size:
-            self._arrays[use] = np.empty(size, dtype)
-        return self._arrays[use][:size].reshape(shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .folding import channels_first, spread_out
 from .model_file import FileSource, OpenTensor
@@ -33,6 +34,23 @@ _NARROW = {
     "int2": np.array([0, 1, -2, -1] * 64, np.int8),
     "uint2": np.array([0, 1, 2, 3] * 64, np.uint8),
 }
+
+
+class Scratch:
+    """Arrays that serve again for each chunk: the system takes as long to hand out new ones.
+
+    A use has one dtype.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def take(self, use: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
+        """Return an array with anything in it; valid until the next one for the same use."""
+        size = math.prod(shape)
+        if use not in self._arrays or self._arrays[use].size < size:
+            self._arrays[use] = np.empty(size, dtype)
+        return self._arrays[use][:size].reshape(shape)
 
 
 class WeightRows:
@@ -71,7 +89,7 @@ class _ArrayRows(WeightRows):
 
 class _FileRows(WeightRows):
     def __init__(self, tensor: OpenTensor, shape: tuple[int, int], *, by_columns: bool) -> None:
-        self._tensor, self._buffer = tensor, np.empty(0, tensor.array_dtype)
+        self._tensor, self._scratch = tensor, Scratch()
         super().__init__(shape, by_columns=by_columns)
 
     def load(self, part: Part) -> np.ndarray:
@@ -81,14 +99,10 @@ class _FileRows(WeightRows):
             if self.by_columns
             else rows.start * self.shape[1] + columns.start
         )
-        count = len(rows) * len(columns)
-        if self._buffer.size < count:
-            self._buffer = np.empty(count, self._tensor.array_dtype)
-        chunk = self._buffer[:count]
+        stored = (len(columns), len(rows)) if self.by_columns else (len(rows), len(columns))
+        chunk = self._scratch.take("chunk", stored, self._tensor.array_dtype)
         self._tensor.read_into(chunk, first * chunk.itemsize)
-        if self.by_columns:
-            return chunk.reshape(len(columns), len(rows)).T
-        return chunk.reshape(len(rows), len(columns))
+        return chunk.T if self.by_columns else chunk
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         if self.by_columns:

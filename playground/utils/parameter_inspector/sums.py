@@ -324,12 +324,11 @@ class _Sample:
         self.rows = spread_out(channels, 256)
         self.columns = spread_out(fan_in, max(16, SEARCH_ELEMENTS // max(1, self.rows.size)))
         self.exact = np.zeros((self.rows.size, self.columns.size))
-        self._places = self.rows.tolist(), self.columns.tolist()
 
     def add(self, part: Part, exact: np.ndarray) -> None:
         rows, columns = (
             slice(bisect_left(wanted, span.start), bisect_left(wanted, span.stop))
-            for wanted, span in zip(self._places, part, strict=True)
+            for wanted, span in zip((self.rows, self.columns), part, strict=True)
         )
         picked = (self.rows[rows] - part[0].start)[:, None], self.columns[columns] - part[1].start
         self.exact[rows, columns] = exact[picked]
