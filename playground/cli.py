@@ -29,9 +29,8 @@ from playground.utils.parameter_inspector import (
     open_folder,
     scan_variants,
 )
-from playground.utils.parameter_inspector.findings import Finding, find_problems
-from playground.utils.parameter_inspector.planning import LayerChange, Plan, plan_model
-from playground.utils.parameter_inspector.rewrite import (
+from playground.utils.parameter_inspector.changing.planning import LayerChange, Plan, plan_model
+from playground.utils.parameter_inspector.changing.rewriting import (
     RewriteError,
     Saved,
     Truth,
@@ -39,7 +38,8 @@ from playground.utils.parameter_inspector.rewrite import (
     measure_truth,
     save_changed_model,
 )
-from playground.utils.parameter_inspector.variants import name_variants
+from playground.utils.parameter_inspector.judging.rules import Finding, find_problems
+from playground.utils.parameter_inspector.reading.variants import name_variants
 
 FOUND, UNREADABLE, INTERRUPTED = 1, 2, 130
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}

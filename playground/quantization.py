@@ -28,21 +28,21 @@ with app.setup(hide_code=True):
         open_folder,
         scan_folder,
         summarize_variant,
-        trials,
     )
-    from playground.utils.parameter_inspector.findings import judge_scan
-    from playground.utils.parameter_inspector.planning import (
+    from playground.utils.parameter_inspector.changing import trials
+    from playground.utils.parameter_inspector.changing.planning import (
         choose,
         list_options,
         listed_options,
     )
-    from playground.utils.parameter_inspector.rewrite import (
+    from playground.utils.parameter_inspector.changing.rewriting import (
         can_measure,
         create_change,
         create_changes,
         measure_changes,
         write_changed_model,
     )
+    from playground.utils.parameter_inspector.judging.rules import judge_scan
 
     KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
     RANKED_ON_A_PAGE = 50
@@ -54,7 +54,7 @@ with app.setup(hide_code=True):
 @app.cell(hide_code=True)
 def introduce():
     mo.md(f"""
-    <style>{figures.page.PAGE_STYLE}</style>
+    <style>{figures.panels.PAGE_STYLE}</style>
 
     # Quantization playground
 
@@ -82,7 +82,7 @@ def stack(parts):
 @app.function(hide_code=True)
 def kind_of(findings):
     """Return the kind of callout that the worst of the findings deserves."""
-    return KINDS[tables.findings.worst_severity(findings)]
+    return KINDS[tables.finding_tables.worst_severity(findings)]
 
 
 @app.function(hide_code=True)
@@ -90,7 +90,7 @@ def show_findings(findings):
     """Return a callout for each finding: what, where, the evidence, and the remedy."""
     return [
         mo.callout(
-            mo.Html(tables.text.to_callout(tables.findings.explain_finding(one))),
+            mo.Html(tables.text.to_callout(tables.finding_tables.explain_finding(one))),
             KINDS[one.severity],
         )
         for one in findings
@@ -101,10 +101,10 @@ def show_findings(findings):
 def render_layer_errors(scan, layer, colors, log):
     """Return the error histograms of a layer, without a chart where none can be read."""
     with spin_if_many("Comparing", count_elements(scan, layer)):
-        errors, problems = tables.weights.compute_layer_errors(scan, layer)
+        errors, problems = tables.count_tables.compute_layer_errors(scan, layer)
         if not errors:
             return figures.style.Picture(b"", "", tuple(problems))
-        picture = figures.weights.render_errors(errors, colors, log=log, about=layer)
+        picture = figures.weight_charts.render_errors(errors, colors, log=log, about=layer)
     return replace(picture, notes=tuple(problems))
 
 
@@ -250,7 +250,7 @@ def show_clickable(table, choose_row):
         table,
         selection="single-cell",
         on_change=lambda cells: [choose_row(int(cell.row)) for cell in cells],
-        style_cell=figures.page.style_row,
+        style_cell=figures.panels.style_row,
         format_mapping=tables.ranking.format_ranking(table),
         header_tooltip=tables.ranking.explain_ranking(table),
         freeze_columns_left=["layer"],
@@ -270,10 +270,10 @@ def show_clickable(table, choose_row):
 def render_weights(scan, layer, log):
     """Return the histograms of a layer's weights, without a chart where none can be read."""
     with spin_if_many("Counting", count_elements(scan, layer)):
-        histograms, problems = tables.weights.count_weights(scan, layer)
+        histograms, problems = tables.count_tables.count_weights(scan, layer)
         if histograms is None:
             return figures.style.Picture(b"", "", tuple(problems))
-        picture = figures.weights.render_histograms(histograms, log=log, about=layer)
+        picture = figures.weight_charts.render_histograms(histograms, log=log, about=layer)
     return replace(picture, notes=tuple(problems))
 
 
@@ -295,7 +295,7 @@ def show_picture(picture, explanation=None, otherwise=""):
     """Return a chart with its text alternative and its notes, a sentence where there is none."""
     if not picture.png:
         return say(picture.notes or [otherwise])
-    chart = mo.Html(figures.page.frame_picture(picture))
+    chart = mo.Html(figures.panels.frame_picture(picture))
     return stack([explanation, chart, say(picture.notes, "warn")])
 
 
@@ -359,7 +359,7 @@ def explain_refusal(compute):
     try:
         return compute(), ""
     except ValueError as error:
-        return None, tables.trials.capitalize(f"{error}.")
+        return None, tables.trial_tables.capitalize(f"{error}.")
 
 
 @app.function(hide_code=True)
@@ -422,8 +422,8 @@ def create_variant_control(names, chosen, select):
 def create_controls(scheme, on_trial, set_scheme):
     """Return a control for each part of a scheme, and one that undoes all."""
     controls = []
-    for part, (label, _) in tables.trials.CONTROLS.items():
-        options = tables.trials.create_control_options(scheme, part, on_trial)
+    for part, (label, _) in tables.trial_tables.CONTROLS.items():
+        options = tables.trial_tables.create_control_options(scheme, part, on_trial)
         values = {value: name for name, value in options.items()}
         control = mo.ui.dropdown(
             options,
@@ -455,8 +455,8 @@ def show_controls(controls):
 @app.function(hide_code=True)
 def show_trial_numbers(trial):
     """Return today beside what is tried, and a warning where that cannot be used."""
-    table = show_table(tables.trials.create_trial_table(trial))
-    why = tables.trials.explain_trial(trial)
+    table = show_table(tables.trial_tables.create_trial_table(trial))
+    why = tables.trial_tables.explain_trial(trial)
     return stack([table, say(why, "warn")])
 
 
@@ -469,7 +469,7 @@ def show_candidates(table):
         selection="single",
         initial_selection=[0] if len(table) else None,
         format_mapping={"bytes": "{:,d}"},
-        column_widths=tables.trials.CANDIDATE_WIDTHS,
+        column_widths=tables.trial_tables.CANDIDATE_WIDTHS,
         wrapped_columns=["scheme", "runs in onnxruntime"],
         pagination=False,
         max_height=320,
@@ -528,7 +528,7 @@ def start_search(key, search, run, set_run, set_progress):
 
     That is its result, or a sentence. It ends early when ``run`` is set.
     """
-    capitalize, kept = tables.trials.capitalize, listed_options
+    capitalize, kept = tables.trial_tables.capitalize, listed_options
     ends = WorkCancelledError, ValueError, OSError, MemoryError
 
     def work(progress, cancelled):
@@ -546,10 +546,10 @@ def start_search(key, search, run, set_run, set_progress):
 def create_target(kind, plan):
     """Return the slider for a target: whole decibels, or the sizes that make a difference."""
     if kind == "target_sqnr_db":
-        low, high, between = tables.trials.list_sqnr_targets(plan.curve)
+        low, high, between = tables.trial_tables.list_sqnr_targets(plan.curve)
         label = "at least, in dB"
         return mo.ui.slider(low, high, 1, between, label=label, include_input=True, full_width=True)
-    sizes = tables.trials.list_size_targets(plan)
+    sizes = tables.trial_tables.list_size_targets(plan)
     label = "at most, in bytes"
     return mo.ui.slider(
         steps=sizes, value=plan.today_bytes, label=label, show_value=True, full_width=True
@@ -594,7 +594,7 @@ def write_file(create, path, name):
     except (ValueError, OSError) as error:
         return say([f"This cannot be written: {error}."], "warn")
     link = mo.download(content, name, "application/octet-stream", label=f"Download {name}")
-    done = say([tables.trials.describe_saved(saved)], "success")
+    done = say([tables.trial_tables.describe_saved(saved)], "success")
     return mo.vstack([done, mo.hstack([link], justify="start")])
 
 
@@ -607,7 +607,7 @@ def show_truth(create, variants, variant, folder):
             truth = measure_changes(exact, today, create(), folder.path / "samples.npz")
     except (ValueError, OSError) as error:
         return say([f"This cannot be measured: {error}."], "warn")
-    return show_table(tables.trials.create_truth_table(truth))
+    return show_table(tables.trial_tables.create_truth_table(truth))
 
 
 @app.function(hide_code=True)
@@ -759,7 +759,7 @@ def show_verdict(findings, ranked):
     mo.vstack(
         [
             say([tables.ranking.summarize_findings(findings, ranked)], kind_of(findings)),
-            *show_findings(tables.findings.about_layer(findings, "")),
+            *show_findings(tables.finding_tables.about_layer(findings, "")),
         ]
     )
     return
@@ -767,7 +767,7 @@ def show_verdict(findings, ranked):
 
 @app.cell
 def hold_selection(pairings, ranked, variants):
-    layer_options = tables.layers.create_layer_options(variants, pairings)
+    layer_options = tables.layer_tables.create_layer_options(variants, pairings)
     mo.stop(not layer_options, say(["This network has no layers."], "info"))
     # The worst layer opens; a network without weights opens its first layer.
     _names = [*(one.layer for one in ranked), *layer_options.values()]
@@ -872,7 +872,7 @@ def draw_heatmap(files, heatmap_page, heatmap_variants, log_ranges, ranges):
     )
     _axes = figures.heatmap.create_click_axes(heatmap, len(page_ranges))
     heatmap_clicks = mo.ui.matplotlib(_axes, debounce=True)
-    mo.Html(figures.page.frame_heatmap(heatmap_clicks.text, heatmap.alt))
+    mo.Html(figures.panels.frame_heatmap(heatmap_clicks.text, heatmap.alt))
     return heatmap_clicks, page_ranges
 
 
@@ -890,20 +890,20 @@ def mark_selected_rows(get_layer, get_variant, page_ranges, shown_rows):
     _strong = [i for i in _rows if shown_rows[i].variant == get_variant()]
     _page = [row.layer for row in page_ranges]
     _row = _page.index(get_layer()) if get_layer() in _page else None
-    mo.Html(figures.page.tint_rows(_rows, _strong) + figures.page.outline_row(len(_page), _row))
+    mo.Html(figures.panels.tint_rows(_rows, _strong) + figures.panels.outline_row(len(_page), _row))
     return
 
 
 @app.cell
 def show_unpaired(pairings, variants):
-    _table = tables.pairing.create_unpaired_table(next(iter(variants)), pairings)
+    _table = tables.pairing_tables.create_unpaired_table(next(iter(variants)), pairings)
     show_problems(f"{len(_table)} layers without a partner", _table)
     return
 
 
 @app.cell
 def show_not_understood(scan, variants):
-    _table = tables.pairing.create_not_understood_table(variants, scan)
+    _table = tables.pairing_tables.create_not_understood_table(variants, scan)
     show_problems(f"{len(_table)} parameters not understood", _table)
     return
 
@@ -932,13 +932,13 @@ def choose_layer(get_layer, layer_options, pairings, scan, select, variants):
 
 @app.cell
 def describe_layer(findings, get_variant, layer, names, pairings, variants):
-    _about = tables.findings.about_layer(findings, layer)
-    _recognized = tables.pairing.create_pairing_table(pairings, layer)
+    _about = tables.finding_tables.about_layer(findings, layer)
+    _recognized = tables.pairing_tables.create_pairing_table(pairings, layer)
     stack(
         [
             *show_findings(sorted(_about, key=lambda one: one.variant != get_variant())),
-            say(tables.layers.explain_layer(variants, names), "info"),
-            show_table(tables.layers.create_parameter_table(variants, names)),
+            say(tables.layer_tables.explain_layer(variants, names), "info"),
+            show_table(tables.layer_tables.create_parameter_table(variants, names)),
             show_details("How this layer was recognized", _recognized) if pairings else None,
         ]
     )
@@ -974,7 +974,7 @@ def show_channels(colors, explanations, files, layer, measured):
     mo.stop(not measured)
     _picture = figures.style.pictures.get(
         ("channels", files, layer),
-        lambda: figures.channels.render_channels(measured, colors, about=layer),
+        lambda: figures.channel_charts.render_channels(measured, colors, about=layer),
     )
     show_picture(_picture, explanations["channels"])
     return
@@ -986,7 +986,7 @@ def show_codes(colors, explanations, files, layer, log_counts, measured):
     mo.stop(not _codes)
     _picture = figures.style.pictures.get(
         ("codes", files, layer, log_counts.value),
-        lambda: figures.codes.render_codes(_codes, colors, log=log_counts.value, about=layer),
+        lambda: figures.code_charts.render_codes(_codes, colors, log=log_counts.value, about=layer),
     )
     show_picture(_picture, explanations["codes"])
     return
@@ -1018,14 +1018,14 @@ def ask_what_would_fix_it(variants):
 def open_trial(files, get_variant, layer, ranked, scan, select, variants):
     # The worst stands first.
     _names = [one.variant for one in ranked if one.layer == layer and one.is_quantized]
-    mo.stop(not _names, say(tables.trials.explain_no_trial(list(variants))))
+    mo.stop(not _names, say(tables.trial_tables.explain_no_trial(list(variants))))
     trial_variant = get_variant() if get_variant() in _names else _names[0]
     # In a list: a control with a name of its own runs its readers, once more than the state.
     variant_controls = [create_variant_control(_names, trial_variant, partial(select, layer))]
     on_trial, _why = open_weight(files, scan, variants, trial_variant, layer)
     mo.stop(on_trial is None, say([_why]))
     get_scheme, set_scheme = mo.state(on_trial.scheme, allow_self_loops=True)
-    show_details("What the controls mean", tables.trials.create_control_table())
+    show_details("What the controls mean", tables.trial_tables.create_control_table())
     return get_scheme, on_trial, set_scheme, trial_variant, variant_controls
 
 
@@ -1049,7 +1049,7 @@ def try_scheme(files, get_scheme, on_trial, trial_variant):
 def show_trial(colors, files, layer, log_counts, trial, trial_variant):
     _picture = figures.style.pictures.get(
         ("trial", files, layer, trial_variant, trial.tried.scheme, log_counts.value),
-        lambda: figures.trials.render_trial(
+        lambda: figures.trial_charts.render_trial(
             trial, trial_variant, colors, log=log_counts.value, about=layer
         ),
     )
@@ -1069,7 +1069,7 @@ def compare_candidates(compare, files, on_trial, trial_variant):
     mo.stop(on_trial.exact.size > LARGE_WEIGHT and not compare.value)
     candidates, _why = list_candidates(files, trial_variant, on_trial)
     mo.stop(candidates is None, say([_why], "warn"))
-    _limits = tables.trials.create_size_limits(candidates, on_trial.byte_count)
+    _limits = tables.trial_tables.create_size_limits(candidates, on_trial.byte_count)
     size_limit = mo.ui.dropdown(
         _limits, value=next(iter(_limits)), label="Size", allow_select_none=False
     )
@@ -1079,9 +1079,9 @@ def compare_candidates(compare, files, on_trial, trial_variant):
 
 @app.cell
 def choose_candidate(candidates, on_trial, size_limit):
-    shown_candidates = tables.trials.select_affordable(candidates, size_limit.value)
+    shown_candidates = tables.trial_tables.select_affordable(candidates, size_limit.value)
     candidate_table = show_candidates(
-        tables.trials.create_candidate_table(shown_candidates, on_trial)
+        tables.trial_tables.create_candidate_table(shown_candidates, on_trial)
     )
     candidate_table
     return candidate_table, shown_candidates
@@ -1174,7 +1174,7 @@ def read_options(get_run):
     _ended = say([get_run()]) if isinstance(get_run(), str) else None
     mo.stop(not isinstance(get_run(), tuple), _ended)
     plan_options, left_out = get_run()
-    _table = tables.trials.create_left_out_table(left_out)
+    _table = tables.trial_tables.create_left_out_table(left_out)
     show_problems(f"{len(_table)} layers stay as they are", _table)
     return left_out, plan_options
 
@@ -1198,21 +1198,21 @@ def choose_target(left_out, plan_options, target_kind):
 @app.cell
 def make_plan(left_out, plan_options, target, target_kind):
     plan = choose(plan_options, left_out, **{target_kind.value: target.value})
-    _missed = say(tables.trials.explain_unreachable(plan), "warn")
-    _summary = say([tables.trials.summarize_plan(plan)], "success" if not _missed else "info")
+    _missed = say(tables.trial_tables.explain_unreachable(plan), "warn")
+    _summary = say([tables.trial_tables.summarize_plan(plan)], "success" if not _missed else "info")
     stack([_summary, _missed])
     return (plan,)
 
 
 @app.cell
 def show_changes(plan):
-    show_table(tables.trials.create_change_table(plan)) if plan.changes else None
+    show_table(tables.trial_tables.create_change_table(plan)) if plan.changes else None
     return
 
 
 @app.cell
 def show_trade_off(plan):
-    show_picture(figures.trials.render_trade_off(plan))
+    show_picture(figures.trial_charts.render_trade_off(plan))
     return
 
 
@@ -1266,7 +1266,7 @@ def ask_what_to_take(variants):
 
 @app.cell
 def choose_exclusion(findings, scan, variants):
-    _layers, _bad = tables.findings.list_layers_to_exclude(scan, findings)
+    _layers, _bad = tables.finding_tables.list_layers_to_exclude(scan, findings)
     exclude_layers = mo.ui.multiselect(_layers, value=_bad, label="Layers", full_width=True)
     exclude_tool = mo.ui.dropdown(
         [*exports.EXCLUSIONS, PER_CHANNEL], value=next(iter(exports.EXCLUSIONS)), label="For"

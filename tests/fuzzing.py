@@ -48,8 +48,8 @@ from playground.utils.parameter_inspector import (
     scan_variants,
     summarize_variant,
 )
-from playground.utils.parameter_inspector.findings import find_problems
-from playground.utils.parameter_inspector.variants import name_variants
+from playground.utils.parameter_inspector.judging.rules import find_problems
+from playground.utils.parameter_inspector.reading.variants import name_variants
 
 # What a name may hold that means something to HTML, Markdown, LaTeX, a spreadsheet, XML, a shell,
 # a terminal, a path or Python.
@@ -135,14 +135,16 @@ def see_everything(variants: Mapping[str, Model], folder: Path, *, pictures: boo
     for column, write in tables.ranking.format_ranking(ranking).items():
         ranking[column].map(write)
     tables.ranking.summarize_findings(findings, ranked)
-    tables.text.to_html(tables.pairing.create_unpaired_table(next(iter(variants)), scan.pairings))
-    tables.text.to_html(tables.pairing.create_not_understood_table(variants, scan))
-    options = tables.layers.create_layer_options(variants, scan.pairings)
+    tables.text.to_html(
+        tables.pairing_tables.create_unpaired_table(next(iter(variants)), scan.pairings)
+    )
+    tables.text.to_html(tables.pairing_tables.create_not_understood_table(variants, scan))
+    options = tables.layer_tables.create_layer_options(variants, scan.pairings)
     for row in options.values():
         names = layer_names(variants, row, scan.pairings)
-        tables.text.to_html(tables.layers.create_parameter_table(variants, names))
-        tables.text.to_html(tables.pairing.create_pairing_table(scan.pairings, row))
-        tables.layers.explain_layer(variants, names)
+        tables.text.to_html(tables.layer_tables.create_parameter_table(variants, names))
+        tables.text.to_html(tables.pairing_tables.create_pairing_table(scan.pairings, row))
+        tables.layer_tables.explain_layer(variants, names)
     write_exports(variants, scan, findings)
     if pictures:
         draw_everything(variants, scan, options.values())
@@ -181,16 +183,16 @@ def draw_everything(variants: Mapping[str, Model], scan: Any, rows: Any) -> None
         for log in (False, True):
             figures.heatmap.render_heatmap(scan.ranges, list(variants), log=log)
     for row in rows:
-        counted, _ = tables.weights.count_weights(scan, row)
+        counted, _ = tables.count_tables.count_weights(scan, row)
         if counted is not None:
-            figures.weights.render_histograms(counted, log=True, about=row)
+            figures.weight_charts.render_histograms(counted, log=True, about=row)
         measured = {n: m for n, m in scan.rows.get(row, {}).items() if m.quantization is not None}
         if measured:
-            figures.channels.render_channels(measured, colors, about=row)
-            figures.codes.render_codes(count_codes(measured), colors, about=row)
-        errors, _ = tables.weights.compute_layer_errors(scan, row)
+            figures.channel_charts.render_channels(measured, colors, about=row)
+            figures.code_charts.render_codes(count_codes(measured), colors, about=row)
+        errors, _ = tables.count_tables.compute_layer_errors(scan, row)
         if errors:
-            figures.weights.render_errors(errors, colors, about=row)
+            figures.weight_charts.render_errors(errors, colors, about=row)
 
 
 # Sound models -------------------------------------------------------------------------------------

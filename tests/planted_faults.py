@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
 from playground.utils.parameter_inspector import load_model, scan_variants
-from playground.utils.parameter_inspector.findings import Finding, find_problems
+from playground.utils.parameter_inspector.judging.rules import Finding, find_problems
 
 Variants = Mapping[str, onnx.ModelProto]
 

@@ -17,7 +17,7 @@ from models_for_tests import mlp, quantized_statically
 from test_exports import HOSTILE, chain
 
 from playground import cli
-from playground.utils.parameter_inspector.findings import Finding
+from playground.utils.parameter_inspector.judging.rules import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"

@@ -12,8 +12,11 @@ from onnxruntime.quantization import QuantFormat, QuantType
 from test_cli import MODELS, refused, run, run_command
 
 from playground.utils.parameter_inspector import list_layers, load_model, open_folder, scan_variants
-from playground.utils.parameter_inspector.planning import plan_model
-from playground.utils.parameter_inspector.rewrite import create_changes, save_changed_model
+from playground.utils.parameter_inspector.changing.planning import plan_model
+from playground.utils.parameter_inspector.changing.rewriting import (
+    create_changes,
+    save_changed_model,
+)
 
 FLOAT, UINT8 = MODELS / "dscnn/fp32.onnx", MODELS / "dscnn/uint8.onnx"
 SAMPLES = MODELS / "dscnn/samples.npz"

@@ -20,7 +20,8 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from playground.utils.parameter_inspector import UnavailableError, load_model
-from playground.utils.parameter_inspector.constants import (
+from playground.utils.parameter_inspector.quantization import NotUnderstoodError
+from playground.utils.parameter_inspector.reading.constants import (
     FOLDABLE,
     MAX_DEPTH,
     MAX_GROWN_ELEMENTS,
@@ -29,8 +30,7 @@ from playground.utils.parameter_inspector.constants import (
     attribute_values,
     quantization_of,
 )
-from playground.utils.parameter_inspector.model_file import all_nodes
-from playground.utils.parameter_inspector.quantization import NotUnderstoodError
+from playground.utils.parameter_inspector.reading.model_file import all_nodes
 
 node = helper.make_node
 ints = np.int64

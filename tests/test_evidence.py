@@ -30,7 +30,7 @@ from onnx import helper
 from onnxruntime.quantization import QuantFormat
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-from playground.utils.parameter_inspector import pairing as pairing_module
+from playground.utils.parameter_inspector.pairing import layer_pairs as pairing_module
 from playground.utils.parameter_inspector.quantization import Quantization
 
 EVIDENCE = Path(__file__).parent / "evidence"

@@ -24,8 +24,8 @@ from models_for_tests import (
 from onnx import helper
 
 from playground.utils.parameter_inspector import Scan, load_model, pair_variants, scan_variants
-from playground.utils.parameter_inspector.scan import LayerWork, list_work
-from playground.utils.parameter_inspector.variants import open_folder
+from playground.utils.parameter_inspector.measuring.comparison import LayerWork, list_work
+from playground.utils.parameter_inspector.reading.variants import open_folder
 
 SHIPPED = Path(__file__).parents[1] / "models"
 LARGE = (512, 768)

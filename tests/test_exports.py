@@ -20,7 +20,7 @@ from onnxruntime.quantization import QuantType
 
 from playground.utils import exports
 from playground.utils.parameter_inspector import METRICS, load_model, scan_variants
-from playground.utils.parameter_inspector.findings import Finding
+from playground.utils.parameter_inspector.judging.rules import Finding
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

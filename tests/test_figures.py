@@ -28,7 +28,7 @@ from playground.utils.parameter_inspector import (
     load_model,
     scan_variants,
 )
-from playground.utils.tables.weights import compute_layer_errors
+from playground.utils.tables.count_tables import compute_layer_errors
 
 VARIANTS = ("FP32", "INT8", "UINT8")
 ROWS = (
@@ -217,7 +217,7 @@ def test_the_click_axes_give_back_the_picture_without_drawing():
 def test_histograms_hold_the_counts_that_numpy_finds(histograms):
     values, record = histograms
     for ax, array in zip(
-        panels(figures.weights.draw_histograms(record)), values.values(), strict=True
+        panels(figures.weight_charts.draw_histograms(record)), values.values(), strict=True
     ):
         (steps,) = ax.patches
         counts, edges = np.histogram(array, bins=11, range=(record.edges[0], record.edges[-1]))
@@ -227,7 +227,7 @@ def test_histograms_hold_the_counts_that_numpy_finds(histograms):
 
 @pytest.mark.parametrize("log", [False, True])
 def test_histograms_share_their_range_and_their_counts(histograms, log):
-    axes = panels(figures.weights.draw_histograms(histograms[1], log=log))
+    axes = panels(figures.weight_charts.draw_histograms(histograms[1], log=log))
     assert len({(ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) for ax in axes}) == 1
     assert axes[0].get_yscale() == ("log" if log else "linear")
     assert axes[0].get_ylim()[1] > max(counts.max() for counts in histograms[1].counts.values())
@@ -235,7 +235,7 @@ def test_histograms_share_their_range_and_their_counts(histograms, log):
 
 def test_histograms_tell_their_fullest_bin_in_numbers():
     record = compute_histograms({"FP32": np.array([0.0, 3.9, 4.0, 4.0, np.nan])}, bins=4)
-    alt = figures.weights.describe_histograms(record, "stem")
+    alt = figures.weight_charts.describe_histograms(record, "stem")
     assert alt == (
         "Weights of stem in 4 equal bins from 0 to 4. "
         "FP32: 4 weights in 2 of the bins, most of them (3) near 3.5."
@@ -244,7 +244,7 @@ def test_histograms_tell_their_fullest_bin_in_numbers():
 
 def test_weights_that_are_not_finite_are_counted_in_words():
     record = compute_histograms({"FP32": np.array([1.0, np.nan, np.inf])})
-    (ax,) = panels(figures.weights.draw_histograms(record))
+    (ax,) = panels(figures.weight_charts.draw_histograms(record))
     assert "2 not finite, not drawn" in [text.get_text() for text in ax.texts]
 
 
@@ -308,7 +308,7 @@ def decibels() -> np.ndarray:
 
 
 def test_every_channel_has_a_point_at_its_sqnr_and_a_bar_over_its_range(measured):
-    above, below = figures.channels.draw_channels(measured, COLORS).axes
+    above, below = figures.channel_charts.draw_channels(measured, COLORS).axes
     points = np.asarray(above.collections[0].get_offsets())
     assert points[:, 0].tolist() == list(range(7))
     assert points[:, 1] == pytest.approx(decibels(), rel=1e-3)
@@ -320,22 +320,22 @@ def test_every_channel_has_a_point_at_its_sqnr_and_a_bar_over_its_range(measured
 
 def test_the_worst_channels_are_marked_by_shape_and_named_in_numbers(measured):
     worst = np.argsort(decibels())[:3]
-    assert figures.channels.worst_channels(measured["INT8"]) == worst.tolist()
-    figure = figures.channels.draw_channels(measured, COLORS)
+    assert figures.channel_charts.worst_channels(measured["INT8"]) == worst.tolist()
+    figure = figures.channel_charts.draw_channels(measured, COLORS)
     assert figure.axes[0].collections[1].get_offsets()[:, 0].tolist() == worst.tolist()
     named = f"worst no. {worst[0]} ({decibels()[worst[0]]:.1f} dB), {worst[1]} ("
     assert figure.axes[0].get_title(loc="right").startswith(named.replace("-", "−"))
-    assert named.replace("-", "−") in figures.channels.describe_channels(measured, "conv")
+    assert named.replace("-", "−") in figures.channel_charts.describe_channels(measured, "conv")
 
 
 def test_without_a_float_original_the_widest_channels_are_named(alone):
-    figure = figures.channels.draw_channels(alone, COLORS)
+    figure = figures.channel_charts.draw_channels(alone, COLORS)
     (ax,) = figure.axes
     widths = 127 * STEPS
     order = np.argsort(-widths)[:3]
     first = f"{order[0]} ({widths.max() / np.median(widths):.3g}×)"
     assert ax.get_title(loc="right").startswith(f"widest no. {first}, {order[1]} (")
-    assert "SQNR" not in figures.channels.describe_channels(alone)
+    assert "SQNR" not in figures.channel_charts.describe_channels(alone)
 
 
 def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
@@ -343,7 +343,7 @@ def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
     scale[2] = 1e-33
     noise = np.where(np.arange(7).reshape(-1, 1, 1) == 2, -0.9 * CODES, ROUNDING)
     one = scan_of(CODES, scale, noise).rows["conv"]["INT8"]
-    assert 2 not in figures.channels.worst_channels(one)
+    assert 2 not in figures.channel_charts.worst_channels(one)
 
 
 @pytest.mark.parametrize("count", [1, 160, 161, 1000])
@@ -351,17 +351,17 @@ def test_any_number_of_channels_is_drawn_and_many_as_one_outline(count):
     codes = np.random.default_rng(4).integers(-127, 128, (count, 5, 1)).astype(np.int8)
     scale = np.full(count, 0.01, np.float32)
     one = dict(scan_of(codes, scale, None).rows["conv"])
-    (ax,) = figures.channels.draw_channels(one, COLORS).axes
-    if count > figures.channels.MOST_BARS:
+    (ax,) = figures.channel_charts.draw_channels(one, COLORS).axes
+    if count > figures.channel_charts.MOST_BARS:
         assert ax.patches[0].get_data().values == pytest.approx(one["INT8"].sums.high)
     else:
         assert len(ax.collections[0].get_paths()) == count
-    assert figures.channels.render_channels(one, COLORS).png
+    assert figures.channel_charts.render_channels(one, COLORS).png
 
 
 def test_every_code_has_its_count_and_the_rails_stand_out(measured):
     codes = count_codes(measured)
-    ax = figures.codes.draw_codes(codes, COLORS).axes[0]
+    ax = figures.code_charts.draw_codes(codes, COLORS).axes[0]
     steps, *rails = ax.patches
     expected = np.bincount(CODES.reshape(-1).astype(int) + 128, minlength=256)
     assert steps.get_data().values.tolist() == expected.tolist()
@@ -370,7 +370,7 @@ def test_every_code_has_its_count_and_the_rails_stand_out(measured):
     assert middles == pytest.approx([-127, 127])
     assert [rail.get_height() for rail in rails] == [1, 6]
     assert ax.get_title(loc="right").endswith(f"{7 / CODES.size:.2%} at the rails")
-    words = figures.codes.describe_codes(codes, "conv")
+    words = figures.code_charts.describe_codes(codes, "conv")
     assert f"{np.unique(CODES).size} of 256 codes occur" in words
     assert "1 at −127, 6 at 127." in words
 
@@ -378,7 +378,7 @@ def test_every_code_has_its_count_and_the_rails_stand_out(measured):
 def test_sixteen_bit_codes_are_drawn_several_to_a_step():
     counts = np.zeros(65536, np.int64)
     counts[[5, 40000, 40001]] = (2, 3, 4)
-    ax = figures.codes.plot_codes(CodeCounts(-32768, counts, (-32767, 32767)), color="k")
+    ax = figures.code_charts.plot_codes(CodeCounts(-32768, counts, (-32767, 32767)), color="k")
     values = ax.patches[0].get_data().values
     assert len(values) == 256
     assert (values.sum(), values[40000 // 256]) == (9, 7)
@@ -391,19 +391,19 @@ def test_float_weights_have_no_codes(scan):
 @pytest.mark.parametrize("log", [False, True])
 def test_errors_in_steps_hold_the_counts_that_numpy_finds(scan, log):
     errors, _ = compute_layer_errors(scan, "conv")
-    ax = figures.weights.draw_errors(errors, COLORS, log=log).axes[0]
+    ax = figures.weight_charts.draw_errors(errors, COLORS, log=log).axes[0]
     edges = ax.patches[0].get_data().edges
     counts, _ = np.histogram(ROUNDING, edges)
     assert np.abs(ax.patches[0].get_data().values - counts).max() <= 1  # float32 at an edge
     assert {line.get_xdata()[0] for line in ax.lines} == {-0.5, 0.5}
     beyond = f"{(np.abs(ROUNDING) > 0.5).mean():.2%}"
     assert f"{beyond} beyond" in ax.get_title(loc="right")
-    words = figures.weights.describe_errors(errors, "conv")
+    words = figures.weight_charts.describe_errors(errors, "conv")
     assert f"{beyond} of {ROUNDING.size} weights beyond half a step" in words
 
 
 def test_a_variant_keeps_its_colour_in_every_chart(measured):
-    figure = figures.codes.draw_codes(count_codes(measured), COLORS)
+    figure = figures.code_charts.draw_codes(count_codes(measured), COLORS)
     assert to_rgb(figure.axes[0].patches[0].get_facecolor()) == to_rgb(
         figures.style.VARIANT_COLORS[1]
     )
@@ -412,8 +412,8 @@ def test_a_variant_keeps_its_colour_in_every_chart(measured):
 def test_the_charts_of_a_layer_take_any_name():
     measured = {HOSTILE: scan_of(CODES, STEPS, None).rows["conv"]["INT8"]}
     colors = figures.style.color_variants([HOSTILE])
-    assert figures.channels.render_channels(measured, colors, about=HOSTILE).png
-    assert figures.codes.render_codes(count_codes(measured), colors, about=HOSTILE).png
+    assert figures.channel_charts.render_channels(measured, colors, about=HOSTILE).png
+    assert figures.code_charts.render_codes(count_codes(measured), colors, about=HOSTILE).png
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -422,9 +422,9 @@ def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
     colors = figures.style.color_variants(list(many))
     errors, _ = compute_layer_errors(scan, "conv")
     for figure in (
-        figures.channels.draw_channels(many, colors),
-        figures.codes.draw_codes(count_codes(many), colors),
-        figures.weights.draw_errors(dict.fromkeys(many, errors["INT8"]), colors),
+        figures.channel_charts.draw_channels(many, colors),
+        figures.code_charts.draw_codes(count_codes(many), colors),
+        figures.weight_charts.draw_errors(dict.fromkeys(many, errors["INT8"]), colors),
     ):
         figure.canvas.draw()
         for ax in panels(figure):
@@ -433,37 +433,37 @@ def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
 
 
 def test_a_chart_on_the_page_is_an_image_with_its_words_as_plain_text():
-    shown = figures.page.frame_picture(figures.style.Picture(b"drawn", '<b> "x"'))
+    shown = figures.panels.frame_picture(figures.style.Picture(b"drawn", '<b> "x"'))
     assert 'src="data:image/png;base64,ZHJhd24="' in shown
     assert 'alt="&lt;b&gt; &quot;x&quot;"' in shown
 
 
 def test_the_tint_is_set_for_every_row_of_the_layer_and_stronger_for_the_variant():
-    style = figures.page.tint_rows([2, 5])
+    style = figures.panels.tint_rows([2, 5])
     assert "--table-row-2:" in style
     assert "--table-row-5:" in style
-    strong = figures.page.tint_rows([2, 5], [5])
+    strong = figures.panels.tint_rows([2, 5], [5])
     assert "--table-row-2: #e8590c33;" in strong
     assert "--table-row-5: #e8590c66;" in strong
-    assert "transparent" in figures.page.style_row("2", "layer", "conv")["backgroundColor"]
+    assert "transparent" in figures.panels.style_row("2", "layer", "conv")["backgroundColor"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9])
 def test_every_variant_has_a_panel_and_none_covers_another(count):
     record = compute_histograms({f"V{i}": np.arange(i + 2.0) for i in range(count)})
-    boxes = [ax.get_position() for ax in panels(figures.weights.draw_histograms(record))]
+    boxes = [ax.get_position() for ax in panels(figures.weight_charts.draw_histograms(record))]
     assert len(boxes) == count
     assert not any(a.overlaps(b) for a in boxes for b in boxes if a is not b)
 
 
 def test_a_picture_is_transparent_where_nothing_is_drawn(histograms):
-    png = figures.weights.render_histograms(histograms[1]).png
+    png = figures.weight_charts.render_histograms(histograms[1]).png
     assert Image.open(io.BytesIO(png)).convert("RGBA").getpixel((0, 0))[3] == 0
 
 
 @pytest.mark.parametrize(("page", "brighter"), [("#ffffff", False), ("#181c1a", True)])
 def test_text_is_legible_on_the_light_and_on_the_dark_page(page, brighter):
-    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", figures.page.PAGE_STYLE)
+    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", figures.panels.PAGE_STYLE)
     ink = tuple(
         min(1, part * (float(factor) if brighter else 1)) for part in to_rgb(figures.style.INK)
     )

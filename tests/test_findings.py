@@ -36,8 +36,8 @@ from playground.utils.parameter_inspector import (
     open_folder,
     scan_variants,
 )
-from playground.utils.parameter_inspector.channels import find_neighbour
-from playground.utils.parameter_inspector.findings import (
+from playground.utils.parameter_inspector.judging.channel_states import find_neighbour
+from playground.utils.parameter_inspector.judging.rules import (
     RULES,
     SEVERITIES,
     Finding,

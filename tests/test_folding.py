@@ -26,12 +26,15 @@ from playground.utils.parameter_inspector import (
     list_layers,
     load_model,
     pair_layers,
-    passes,
-    rescaling,
     scan_variants,
 )
-from playground.utils.parameter_inspector.folding import channels_first, fold_reference
-from playground.utils.parameter_inspector.sums import sum_weight
+from playground.utils.parameter_inspector.measuring.weight_sums import sum_weight
+from playground.utils.parameter_inspector.pairing import rescaling
+from playground.utils.parameter_inspector.streaming import compared_weights as passes
+from playground.utils.parameter_inspector.streaming.channel_frame import (
+    channels_first,
+    fold_reference,
+)
 
 EPSILON = 0.25
 """Far from ONNX's 1e-5, so that a factor without it cannot go unseen."""

@@ -10,10 +10,10 @@ from models_for_tests import codes, dequantize_node, floats, int8_conv, matmul_m
 from playground.utils.parameter_inspector import (
     count_layer,
     load_model,
-    passes,
     scan_variants,
 )
-from playground.utils.parameter_inspector.histograms import count_in_bins
+from playground.utils.parameter_inspector.measuring.histograms import count_in_bins
+from playground.utils.parameter_inspector.streaming import compared_weights as passes
 
 MODELS = {
     "per channel": int8_conv,

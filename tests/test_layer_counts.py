@@ -16,9 +16,9 @@ from playground.utils.parameter_inspector import (
     Measured,
     count_layer,
     load_model,
-    passes,
     scan_variants,
 )
+from playground.utils.parameter_inspector.streaming import compared_weights as passes
 
 INNER, CHANNELS = 37, 23
 

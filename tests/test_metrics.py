@@ -10,7 +10,7 @@ import pytest
 from models_for_tests import codes, floats
 
 from playground.utils.parameter_inspector import compute_histograms, create_summary_stats
-from playground.utils.parameter_inspector.metrics import describe_grid
+from playground.utils.parameter_inspector.measuring.metrics import describe_grid
 from playground.utils.parameter_inspector.records import SummaryStats
 
 STRANGE = np.float32([np.nan, 3, -np.inf, -2, np.inf])

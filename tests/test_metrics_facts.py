@@ -26,7 +26,7 @@ from playground.utils.parameter_inspector import (
     load_model,
     scan_variants,
 )
-from playground.utils.parameter_inspector.sums import sum_weight
+from playground.utils.parameter_inspector.measuring.weight_sums import sum_weight
 
 COUNT = 2_000_000
 CHANNELS = 8

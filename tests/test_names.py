@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from playground.utils.parameter_inspector.names import base_name
+from playground.utils.parameter_inspector.pairing.base_names import base_name
 
 # tool -> names it wrote -> the name in the float model. From files made with the tools.
 WRITTEN = {

@@ -24,7 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-from playground.utils.parameter_inspector import list_layers, load_model, pair_layers, pairing
+from playground.utils.parameter_inspector import list_layers, load_model, pair_layers
+from playground.utils.parameter_inspector.pairing import layer_pairs as pairing
 
 SURE = ("name and values", "values")
 

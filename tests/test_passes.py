@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from models_for_tests import codes, dequantize_node, floats, matmul_model, scales
 
-from playground.utils.parameter_inspector import list_layers, load_model, passes
-from playground.utils.parameter_inspector.counting import count_bytes
-from playground.utils.parameter_inspector.passes import Compared, sum_squares
-from playground.utils.parameter_inspector.rows import Scratch, spread_runs
+from playground.utils.parameter_inspector import list_layers, load_model
+from playground.utils.parameter_inspector.streaming import compared_weights as passes
+from playground.utils.parameter_inspector.streaming.chunks import Scratch, spread_runs
+from playground.utils.parameter_inspector.streaming.code_counter import count_bytes
+from playground.utils.parameter_inspector.streaming.compared_weights import Compared, sum_squares
 
 
 def weight(size: int) -> Compared:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.utils.parameter_inspector.findings import RULES
+from playground.utils.parameter_inspector.judging.rules import RULES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -25,7 +25,6 @@ from models_for_tests import (
 )
 from onnx import TensorProto, numpy_helper
 
-from playground.utils.parameter_inspector.constants import quantization_of
 from playground.utils.parameter_inspector.quantization import (
     ArraySource,
     DerivedSource,
@@ -37,6 +36,7 @@ from playground.utils.parameter_inspector.quantization import (
     is_integer,
     numpy_dtype,
 )
+from playground.utils.parameter_inspector.reading.constants import quantization_of
 from playground.utils.parameter_inspector.records import (
     Layer,
     LayoutStep,

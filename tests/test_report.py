@@ -20,7 +20,7 @@ from test_exports import HOSTILE, chain
 
 from playground.utils import report
 from playground.utils.parameter_inspector import list_layers, open_folder, scan_variants
-from playground.utils.parameter_inspector.findings import Finding
+from playground.utils.parameter_inspector.judging.rules import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

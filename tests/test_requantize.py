@@ -43,9 +43,8 @@ from playground.utils.parameter_inspector import (
     open_folder,
     scan_variants,
 )
-from playground.utils.parameter_inspector import requantize as requantize_module
-from playground.utils.parameter_inspector.metrics import judged_channel_sqnr_db
-from playground.utils.parameter_inspector.planning import (
+from playground.utils.parameter_inspector.changing import schemes as requantize_module
+from playground.utils.parameter_inspector.changing.planning import (
     Candidate,
     LayerOptions,
     TradeOff,
@@ -57,15 +56,16 @@ from playground.utils.parameter_inspector.planning import (
     sensible_schemes,
     why_not_run,
 )
-from playground.utils.parameter_inspector.quantization import Quantization, numpy_dtype
-from playground.utils.parameter_inspector.records import Layer, WeightTensor
-from playground.utils.parameter_inspector.requantize import (
+from playground.utils.parameter_inspector.changing.schemes import (
     DATA_TYPES,
     Scheme,
     compute_sqnr_db,
     requantize,
     scheme_of,
 )
+from playground.utils.parameter_inspector.measuring.metrics import judged_channel_sqnr_db
+from playground.utils.parameter_inspector.quantization import Quantization, numpy_dtype
+from playground.utils.parameter_inspector.records import Layer, WeightTensor
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int4", "uint4")

@@ -35,18 +35,16 @@ from playground.utils.parameter_inspector import (
     list_layers,
     load_model,
     open_folder,
-    rewrite,
     scan_variants,
 )
-from playground.utils.parameter_inspector.findings import find_problems
-from playground.utils.parameter_inspector.planning import (
+from playground.utils.parameter_inspector.changing import rewriting as rewrite
+from playground.utils.parameter_inspector.changing.planning import (
     list_options,
     plan_model,
     read_exact_bias,
     why_not_run,
 )
-from playground.utils.parameter_inspector.requantize import Scheme, requantize
-from playground.utils.parameter_inspector.rewrite import (
+from playground.utils.parameter_inspector.changing.rewriting import (
     Change,
     RewriteError,
     create_changes,
@@ -54,6 +52,8 @@ from playground.utils.parameter_inspector.rewrite import (
     needed_opset,
     save_changed_model,
 )
+from playground.utils.parameter_inspector.changing.schemes import Scheme, requantize
+from playground.utils.parameter_inspector.judging.rules import find_problems
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 DSCNN = MODELS / "dscnn"

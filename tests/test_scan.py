@@ -36,7 +36,7 @@ from playground.utils.parameter_inspector import (
     pair_variants,
     scan_folder,
 )
-from playground.utils.parameter_inspector.variants import VariantFolder
+from playground.utils.parameter_inspector.reading.variants import VariantFolder
 
 
 @pytest.fixture(scope="module")

@@ -33,13 +33,13 @@ from playground.utils.parameter_inspector import (
     load_model,
 )
 from playground.utils.parameter_inspector.quantization import numpy_dtype
-from playground.utils.parameter_inspector.records import Layer, WeightTensor
-from playground.utils.parameter_inspector.storage import (
+from playground.utils.parameter_inspector.reading.storage import (
     DEQUANTIZERS,
     OPERANDS,
     QONNX_DOMAINS,
     REFUSED,
 )
+from playground.utils.parameter_inspector.records import Layer, WeightTensor
 
 node = helper.make_node
 

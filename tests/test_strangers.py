@@ -34,8 +34,8 @@ from playground.utils.parameter_inspector import (
     open_folder,
     scan_variants,
 )
-from playground.utils.parameter_inspector.findings import find_problems
-from playground.utils.parameter_inspector.model_file import printable
+from playground.utils.parameter_inspector.judging.rules import find_problems
+from playground.utils.parameter_inspector.reading.model_file import printable
 
 MAX_EXTRA_BYTES = 200_000_000
 MAX_SECONDS = 60.0
@@ -107,7 +107,7 @@ def test_a_name_goes_all_the_way_as_text(hostile, tmp_path):
     name, variants = hostile
     see_everything(variants, tmp_path, pictures=False)
     values = {f"INT8 {name}": np.ones(3, np.float32)}
-    assert figures.weights.render_histograms(compute_histograms(values), about=name).png
+    assert figures.weight_charts.render_histograms(compute_histograms(values), about=name).png
 
 
 def test_every_name_is_text_in_one_heatmap_and_one_report(tmp_path):
@@ -176,7 +176,7 @@ import json, logging, os, re, sys, time
 from pathlib import Path
 logging.disable()
 from playground.utils.parameter_inspector import list_layers, open_folder, scan_variants
-from playground.utils.parameter_inspector.findings import find_problems
+from playground.utils.parameter_inspector.judging.rules import find_problems
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 def see(folder):
@@ -728,7 +728,7 @@ def test_the_numbers_of_an_extreme_weight_are_those_of_its_finite_elements(kind,
 def test_a_histogram_says_what_it_cannot_draw():
     histograms = compute_histograms({"INT8": np.array([1, np.nan, np.inf], np.float32)})
     assert histograms.outside == {"INT8": 2}
-    assert figures.weights.render_histograms(histograms).png
+    assert figures.weight_charts.render_histograms(histograms).png
 
 
 @pytest.mark.parametrize("name", ["line\nbreak", "\x1b[31mred", "\u202ertl"])

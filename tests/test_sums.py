@@ -26,9 +26,10 @@ from models_for_tests import (
 )
 from onnx import helper
 
-from playground.utils.parameter_inspector import list_layers, load_model, passes
+from playground.utils.parameter_inspector import list_layers, load_model
+from playground.utils.parameter_inspector.measuring.weight_sums import WeightSums, sum_weight
 from playground.utils.parameter_inspector.quantization import numpy_dtype
-from playground.utils.parameter_inspector.sums import WeightSums, sum_weight
+from playground.utils.parameter_inspector.streaming import compared_weights as passes
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from playground.utils.parameter_inspector import (
     pair_variants,
     scan_variants,
 )
-from playground.utils.parameter_inspector.findings import Finding
+from playground.utils.parameter_inspector.judging.rules import Finding
 
 SHAPE = (5, 3, 2, 4)
 SCALE = np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32)
@@ -89,7 +89,9 @@ def pairings(variants):
 
 @pytest.fixture(scope="module")
 def parameters(variants, pairings):
-    table = tables.layers.create_parameter_table(variants, layer_names(variants, "conv", pairings))
+    table = tables.layer_tables.create_parameter_table(
+        variants, layer_names(variants, "conv", pairings)
+    )
     return table.set_index("Parameter")
 
 
@@ -123,7 +125,7 @@ def test_every_parameter_is_explained_and_none_is_empty_everywhere(parameters):
 
 
 def test_every_layer_is_an_option_in_graph_order_and_the_quantized_are_marked(variants, pairings):
-    options = tables.layers.create_layer_options(variants, pairings)
+    options = tables.layer_tables.create_layer_options(variants, pairings)
     assert list(options) == ["◆ conv · Conv", "– relu · Relu", "– abs · Abs"]
     assert list(options.values()) == ["conv", "relu", "abs"]
 
@@ -132,22 +134,26 @@ def test_a_layer_that_only_a_variant_has_is_an_option_too(variants):
     alone = {"INT8": Pairing((), ("conv",), ("conv", "relu"))}
     others = {"FP32": variants["FP32"], "INT8": variants["INT8"]}
     rows = ["conv", "relu", "abs", "conv (only in INT8)", "relu (only in INT8)"]
-    assert list(tables.layers.create_layer_options(others, alone).values()) == rows
+    assert list(tables.layer_tables.create_layer_options(others, alone).values()) == rows
 
 
 def test_a_layer_without_quantization_parameters_is_told_in_a_sentence(variants, pairings):
-    (sentence,) = tables.layers.explain_layer(variants, layer_names(variants, "relu", pairings))
+    (sentence,) = tables.layer_tables.explain_layer(
+        variants, layer_names(variants, "relu", pairings)
+    )
     assert sentence.startswith("This layer has no quantization parameters in FP32 and INT8")
-    assert tables.layers.explain_layer(variants, layer_names(variants, "conv", pairings)) == []
+    assert (
+        tables.layer_tables.explain_layer(variants, layer_names(variants, "conv", pairings)) == []
+    )
 
 
 def test_a_layer_that_a_variant_lacks_is_told_in_a_sentence(variants):
-    sentences = tables.layers.explain_layer(variants, {"INT8": "conv"})
+    sentences = tables.layer_tables.explain_layer(variants, {"INT8": "conv"})
     assert sentences == ["This layer was not found in FP32."]
 
 
 def test_a_layer_that_a_quantizer_merged_is_explained(variants):
-    sentences = tables.layers.explain_layer(variants, {"FP32": "relu"})
+    sentences = tables.layer_tables.explain_layer(variants, {"FP32": "relu"})
     assert "merge" in sentences[0]
 
 
@@ -230,7 +236,7 @@ def test_the_worst_finding_gives_the_severity_and_all_are_named(lossy):
     findings = [finding("note", rule="u8s8-saturation"), finding("warning")]
     (row,) = ranking_of(lossy[1], lossy[0], findings).to_dict("records")
     assert row["severity"] == "▲ warning"
-    assert row["finding"].split("; ") == [tables.findings.TITLES[f.rule] for f in findings]
+    assert row["finding"].split("; ") == [tables.finding_tables.TITLES[f.rule] for f in findings]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +325,7 @@ def test_a_healthy_network_says_so_plainly_and_on_what_grounds(lossy, variants):
 
 
 def test_a_callout_is_plain_text_but_for_its_code():
-    lines = tables.findings.explain_finding(
+    lines = tables.finding_tables.explain_finding(
         Finding("clipping", "error", "<b>", "conv", "a & `x<y>`", "Do `this`.")
     )
     html = tables.text.to_callout(lines)
@@ -330,7 +336,7 @@ def test_a_callout_is_plain_text_but_for_its_code():
 
 def test_layers_with_errors_and_warnings_are_ticked_to_be_left_out(lossy):
     findings = [finding("note"), finding("warning", "relu"), finding("error", "")]
-    assert tables.findings.list_layers_to_exclude(lossy[1], findings) == (
+    assert tables.finding_tables.list_layers_to_exclude(lossy[1], findings) == (
         ["conv", "relu"],
         ["relu"],
     )
@@ -355,7 +361,7 @@ def test_the_metric_that_colours_a_graph_is_the_first_that_is_known(lossy):
 
 
 def test_errors_are_counted_in_steps_of_the_scale(lossy):
-    errors, problems = tables.weights.compute_layer_errors(lossy[1], "conv")
+    errors, problems = tables.count_tables.compute_layer_errors(lossy[1], "conv")
     one = errors["INT8"]
     assert (list(errors), problems, one.count) == (["INT8"], [], ERRORS.size)
     assert one.largest == pytest.approx(2.75, rel=1e-3)
@@ -376,7 +382,7 @@ def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_roundin
             "INT8": load_model(make_model([dequantize, node], codes, inputs={"x": (2, 4)})),
         }
     )
-    one = tables.weights.compute_layer_errors(scan, "fc")[0]["INT8"]
+    one = tables.count_tables.compute_layer_errors(scan, "fc")[0]["INT8"]
     assert one.count == 4
     assert 0.5 in one.edges
     assert one.beyond_half_share == 0
@@ -384,8 +390,8 @@ def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_roundin
 
 def test_a_weight_without_a_float_original_has_no_errors(variants):
     alone = {"INT8": variants["INT8"]}
-    assert tables.weights.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
-    assert tables.weights.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
+    assert tables.count_tables.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
+    assert tables.count_tables.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
 
 
 # The pairing
@@ -409,11 +415,11 @@ GUESSED = LayerPair("conv", "conv_q", "order: a guess", 0.1)
     ],
 )
 def test_the_evidence_of_a_pair_is_marked(pair, text):
-    assert tables.pairing.mark_evidence(pair) == text
+    assert tables.pairing_tables.mark_evidence(pair) == text
 
 
 def test_the_pairing_of_a_layer_names_its_partner_and_the_likeness():
-    table = tables.pairing.create_pairing_table(
+    table = tables.pairing_tables.create_pairing_table(
         {"INT8": pairing_of(AGREED), "X": pairing_of()}, "conv"
     )
     assert table.values.tolist() == [
@@ -423,7 +429,7 @@ def test_the_pairing_of_a_layer_names_its_partner_and_the_likeness():
 
 
 def test_unpaired_layers_are_listed_on_both_sides():
-    table = tables.pairing.create_unpaired_table("FP32", {"INT8": pairing_of()})
+    table = tables.pairing_tables.create_unpaired_table("FP32", {"INT8": pairing_of()})
     assert table.values.tolist() == [
         ["FP32", "left", "INT8"],
         ["INT8", "over", "FP32"],
@@ -434,14 +440,14 @@ def test_unpaired_layers_are_listed_on_both_sides():
 def test_what_was_not_understood_is_listed_with_operator_and_reason():
     model = create_model(True)
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(SCALE[:3], "s"))
-    table = tables.pairing.create_not_understood_table({"INT8": load_model(model)})
+    table = tables.pairing_tables.create_not_understood_table({"INT8": load_model(model)})
     variant, layer, operator, reason = table.iloc[0]
     assert (variant, layer, operator) == ("INT8", "conv", "Conv")
     assert "(3,)" in reason
 
 
 def test_a_model_that_is_understood_lists_nothing(variants):
-    assert len(tables.pairing.create_not_understood_table(variants)) == 0
+    assert len(tables.pairing_tables.create_not_understood_table(variants)) == 0
 
 
 SUMMARY = VariantSummary(
@@ -532,14 +538,14 @@ def test_the_ranking_of_many_layers_asks_for_each_finding_once():
 
 
 def test_histograms_hold_every_weight_of_every_variant(variants):
-    histograms, problems = tables.weights.count_weights(scan_variants(variants), "conv")
+    histograms, problems = tables.count_tables.count_weights(scan_variants(variants), "conv")
     assert problems == []
     for name, model in variants.items():
         assert histograms.counts[name].sum() == find_layer(model, "conv").weight.values.size
 
 
 def test_a_layer_without_weights_has_no_histograms(variants):
-    assert tables.weights.count_weights(scan_variants(variants), "relu") == (None, [])
+    assert tables.count_tables.count_weights(scan_variants(variants), "relu") == (None, [])
 
 
 def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tmp_path):
@@ -550,7 +556,7 @@ def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tm
     codes.external_data.add(key="location", value="gone.bin")
     onnx.save(model, tmp_path / "int8.onnx")
     models = {"FP32": variants["FP32"], "INT8": load_model(tmp_path / "int8.onnx")}
-    histograms, problems = tables.weights.count_weights(scan_variants(models), "conv")
+    histograms, problems = tables.count_tables.count_weights(scan_variants(models), "conv")
     assert list(histograms.counts) == ["FP32"]
     assert [problem.split(" cannot")[0] for problem in problems] == ["The weight of INT8"]
     assert "gone.bin" in problems[0]
@@ -563,7 +569,7 @@ def test_a_scale_that_cannot_be_read_is_told_in_its_cell(tmp_path):
     scale.data_location = TensorProto.EXTERNAL
     scale.external_data.add(key="location", value="gone.bin")
     onnx.save(model, tmp_path / "int8.onnx")
-    table = tables.layers.create_parameter_table(
+    table = tables.layer_tables.create_parameter_table(
         {"INT8": load_model(tmp_path / "int8.onnx")}, {"INT8": "conv"}
     )
     assert "gone.bin" in table.set_index("Parameter").loc["Scale", "INT8"]
@@ -578,12 +584,12 @@ def test_sizes_are_said_as_people_say_them(count, text):
 
 
 def test_equal_zero_points_are_one_number():
-    assert tables.layers.format_zero_point(np.zeros(32, np.int8)) == "0 in all 32"
-    assert tables.layers.format_zero_point(np.array(128, np.uint8)) == "128"
+    assert tables.layer_tables.format_zero_point(np.zeros(32, np.int8)) == "0 in all 32"
+    assert tables.layer_tables.format_zero_point(np.array(128, np.uint8)) == "128"
 
 
 def test_a_table_on_the_page_is_plain_text_with_row_headings():
-    table = tables.pairing.create_unpaired_table("<b>", {"&": Pairing((), ('"x"',), ())})
+    table = tables.pairing_tables.create_unpaired_table("<b>", {"&": Pairing((), ('"x"',), ())})
     html = tables.text.to_html(table)
     assert '<th scope="row">&lt;b&gt;</th><td>&quot;x&quot;</td><td>&amp;</td>' in html
     assert "<b>" not in html

@@ -37,7 +37,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from playground.utils.parameter_inspector import find_layer, list_layers, load_model
-from playground.utils.parameter_inspector.tracing import MAX_STEPS
+from playground.utils.parameter_inspector.reading.tracing import MAX_STEPS
 
 node = helper.make_node
 ints = np.int64

@@ -12,8 +12,8 @@ from models_for_tests import codes, dequantize_node, floats, make_model, scales
 from onnx import helper, numpy_helper
 
 from playground.utils.parameter_inspector import load_model, open_folder, scan_variants
-from playground.utils.parameter_inspector.requantize import Scheme
-from playground.utils.parameter_inspector.trials import (
+from playground.utils.parameter_inspector.changing.schemes import Scheme
+from playground.utils.parameter_inspector.changing.trials import (
     WeightOnTrial,
     change_scheme,
     list_choices,

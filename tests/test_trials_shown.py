@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from playground.utils.figures import trials as figures
+from playground.utils.figures import trial_charts as figures
 from playground.utils.figures.style import (
     color_variants,
     draw_ticks,
@@ -20,17 +20,17 @@ from playground.utils.figures.style import (
     format_axis,
     new_figure,
 )
-from playground.utils.parameter_inspector.planning import (
+from playground.utils.parameter_inspector.changing.planning import (
     Candidate,
     LayerOptions,
     TradeOff,
     choose,
 )
-from playground.utils.parameter_inspector.requantize import Scheme
-from playground.utils.parameter_inspector.rewrite import Saved, Truth, VariantTruth
-from playground.utils.parameter_inspector.trials import Outcome, Trial
+from playground.utils.parameter_inspector.changing.rewriting import Saved, Truth, VariantTruth
+from playground.utils.parameter_inspector.changing.schemes import Scheme
+from playground.utils.parameter_inspector.changing.trials import Outcome, Trial
 from playground.utils.tables import text
-from playground.utils.tables import trials as tables
+from playground.utils.tables import trial_tables as tables
 
 HOSTILE = r"<script>1</script> block$\foo$_1"
 COLORS = color_variants(["FP32", "INT8", "UINT8"])

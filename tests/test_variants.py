@@ -31,7 +31,7 @@ from playground.utils.parameter_inspector import (
     open_folder,
     summarize_variant,
 )
-from playground.utils.parameter_inspector.variants import name_variants, variant_label
+from playground.utils.parameter_inspector.reading.variants import name_variants, variant_label
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:

@@ -29,7 +29,7 @@ from .parameter_inspector import (
     list_layers,
     summarize_variant,
 )
-from .parameter_inspector.findings import SEVERITIES, Finding
+from .parameter_inspector.judging.rules import SEVERITIES, Finding
 
 # Excel, LibreOffice and Google Sheets read a cell that begins so as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")

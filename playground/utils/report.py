@@ -27,7 +27,7 @@ from .parameter_inspector import (
     list_layers,
     summarize_variant,
 )
-from .parameter_inspector.findings import SEVERITIES, Finding
+from .parameter_inspector.judging.rules import SEVERITIES, Finding
 
 Progress = Callable[[int, int, str], None]
 
@@ -253,11 +253,11 @@ def _layer(
 ) -> str:
     """The anchor is inside: a browser opens the details that a link leads into."""
     worst = f"worst channel {page.worst_db:.1f} dB" if math.isfinite(page.worst_db) else ""
-    parameters = tables.layers.create_parameter_table(variants, page.names)
+    parameters = tables.layer_tables.create_parameter_table(variants, page.names)
     charts = [*LAYER_CHARTS, *(DETAILED_CHARTS if i < DETAILED_LAYERS else ())]
     body = [
         *(_finding(finding) for finding in page.findings),
-        *(_say(sentence) for sentence in tables.layers.explain_layer(variants, page.names)),
+        *(_say(sentence) for sentence in tables.layer_tables.explain_layer(variants, page.names)),
         *(_chart(chart, page, variants, scan) for chart in charts),
         _frame(parameters.drop(columns="In words", errors="ignore")),
         _metrics(page),
@@ -291,10 +291,13 @@ def _rest(variants: Mapping[str, Model], scan: Scan, pages: Sequence[LayerPage])
             _fold("layers without weights", len(rows), _table(["Layer", "Operator"], rows))
         )
     for title, frame in (
-        ("layers without a partner", tables.pairing.create_unpaired_table(first, scan.pairings)),
+        (
+            "layers without a partner",
+            tables.pairing_tables.create_unpaired_table(first, scan.pairings),
+        ),
         (
             "parameters not read or not understood",
-            tables.pairing.create_not_understood_table(variants, scan),
+            tables.pairing_tables.create_not_understood_table(variants, scan),
         ),
     ):
         if len(frame):
@@ -304,7 +307,9 @@ def _rest(variants: Mapping[str, Model], scan: Scan, pages: Sequence[LayerPage])
 
 def _words() -> str:
     metrics = [[_label(metric), _text(metric.definition)] for metric in METRICS]
-    parameters = [[_text(name), _text(meaning)] for name, meaning in tables.layers.MEANINGS.items()]
+    parameters = [
+        [_text(name), _text(meaning)] for name, meaning in tables.layer_tables.MEANINGS.items()
+    ]
     return (
         "<p>A quantized layer stores <b>codes</b> and computes with their <b>values</b>: value ="
         " (code − zero-point) × scale. <b>SQNR</b> compares the float weight x with its values v in"
@@ -318,12 +323,12 @@ def _words() -> str:
 
 
 def _draw_histograms(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    histograms, problems = tables.weights.count_weights(scan, page.row)
+    histograms, problems = tables.count_tables.count_weights(scan, page.row)
     if histograms is None or not any(counts.any() for counts in histograms.counts.values()):
         return Picture(b"", "", tuple(problems)) if problems else None
     # Where one bin holds most weights, the others are too low to see on a linear axis.
     log = any(2 * counts.max() > counts.sum() for counts in histograms.counts.values())
-    picture = figures.weights.render_histograms(histograms, log=log, about=page.row)
+    picture = figures.weight_charts.render_histograms(histograms, log=log, about=page.row)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 
@@ -334,21 +339,25 @@ def _quantized(page: LayerPage) -> dict[str, Measured]:
 def _draw_channels(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
     measured = _quantized(page)
     colors = figures.style.color_variants(list(variants))
-    return figures.channels.render_channels(measured, colors, about=page.row) if measured else None
+    return (
+        figures.channel_charts.render_channels(measured, colors, about=page.row)
+        if measured
+        else None
+    )
 
 
 def _draw_codes(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
     codes = count_codes(_quantized(page))
     colors = figures.style.color_variants(list(variants))
-    return figures.codes.render_codes(codes, colors, about=page.row) if codes else None
+    return figures.code_charts.render_codes(codes, colors, about=page.row) if codes else None
 
 
 def _draw_errors(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    errors, problems = tables.weights.compute_layer_errors(scan, page.row)
+    errors, problems = tables.count_tables.compute_layer_errors(scan, page.row)
     if not errors:
         return Picture(b"", "", tuple(problems)) if problems else None
     colors = figures.style.color_variants(list(variants))
-    picture = figures.weights.render_errors(errors, colors, about=page.row)
+    picture = figures.weight_charts.render_errors(errors, colors, about=page.row)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 

@@ -26,7 +26,7 @@ import onnxruntime
 from scipy.stats import spearmanr
 
 from playground.utils.parameter_inspector import Measured, find_layer, open_folder, scan_folder
-from playground.utils.parameter_inspector.metrics import channel_sqnr_db
+from playground.utils.parameter_inspector.measuring.metrics import channel_sqnr_db
 
 ROOT = Path(__file__).parents[2]
 onnxruntime.set_default_logger_severity(3)

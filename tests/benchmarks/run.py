@@ -154,7 +154,7 @@ def measure_opening(folder: Path) -> Reading:
 def measure_scan(folder: Path) -> Reading:
     """Open, pair and scan, with every metric of every layer."""
     from playground.utils.parameter_inspector import load_model, scan_variants
-    from playground.utils.parameter_inspector.variants import name_variants
+    from playground.utils.parameter_inspector.reading.variants import name_variants
 
     def scan() -> None:
         variants = name_variants([load_model(path) for path in model_files(folder)])
@@ -204,10 +204,10 @@ def measure_layer(folder: Path) -> Reading:
 
     def compute() -> None:
         names = layer_names(variants, layer, scan.pairings)
-        tables.layers.create_parameter_table(variants, names)
+        tables.layer_tables.create_parameter_table(variants, names)
         count_layer(scan.rows[layer])
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
-        figures.channels.describe_channels(measured)
+        figures.channel_charts.describe_channels(measured)
         count_codes(measured)
 
     def count() -> None:
@@ -334,7 +334,7 @@ class Run:
 
 def chunk_bytes() -> int:
     """Return the size of the largest chunk that a scan works on."""
-    from playground.utils.parameter_inspector import passes
+    from playground.utils.parameter_inspector.streaming import compared_weights as passes
 
     return 4 * int(passes.CHUNK_ELEMENTS)
 

@@ -143,16 +143,16 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     colors = figures.style.color_variants(list(variants))
 
     def render(layer: str) -> Iterable[figures.style.Picture]:
-        histograms, _ = tables.weights.count_weights(scan, layer)
+        histograms, _ = tables.count_tables.count_weights(scan, layer)
         assert histograms is not None
-        yield figures.weights.render_histograms(histograms, about=layer)
+        yield figures.weight_charts.render_histograms(histograms, about=layer)
         measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
         if measured:
-            yield figures.channels.render_channels(measured, colors, about=layer)
-            yield figures.codes.render_codes(count_codes(measured), colors, about=layer)
-        errors, _ = tables.weights.compute_layer_errors(scan, layer)
+            yield figures.channel_charts.render_channels(measured, colors, about=layer)
+            yield figures.code_charts.render_codes(count_codes(measured), colors, about=layer)
+        errors, _ = tables.count_tables.compute_layer_errors(scan, layer)
         if errors:
-            yield figures.weights.render_errors(errors, colors, about=layer)
+            yield figures.weight_charts.render_errors(errors, colors, about=layer)
 
     layers, seconds = [], []
     for name in list(scan.rows)[:count]:

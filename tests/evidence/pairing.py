@@ -31,7 +31,7 @@ from playground.utils.parameter_inspector import (
     load_model,
     pair_layers,
 )
-from playground.utils.parameter_inspector.folding import channels_first
+from playground.utils.parameter_inspector.streaming.channel_frame import channels_first
 
 CLEARLY_BETTER = 0.02
 

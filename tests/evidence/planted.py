@@ -28,7 +28,7 @@ from planted_faults import (  # noqa: E402
 )
 
 from playground.utils.parameter_inspector import load_model, scan_variants  # noqa: E402
-from playground.utils.parameter_inspector.findings import (  # noqa: E402
+from playground.utils.parameter_inspector.judging.rules import (  # noqa: E402
     RULES,
     Finding,
     find_problems,

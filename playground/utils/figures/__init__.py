@@ -4,6 +4,14 @@
 process serves several viewers, and both belong to the process.
 """
 
-from . import channels, codes, heatmap, page, style, trials, weights
+from . import channel_charts, code_charts, heatmap, panels, style, trial_charts, weight_charts
 
-__all__ = ["channels", "codes", "heatmap", "page", "style", "trials", "weights"]
+__all__ = [
+    "channel_charts",
+    "code_charts",
+    "heatmap",
+    "panels",
+    "style",
+    "trial_charts",
+    "weight_charts",
+]

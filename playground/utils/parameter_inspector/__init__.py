@@ -1,13 +1,30 @@
 """Scales, zero-points and weights of quantized ONNX models: numbers only, no pictures."""
 
-from .code_counts import CodeCounts, count_codes
-from .histograms import Histograms, compute_histograms
-from .layer_counts import ErrorSteps, LayerCounts, count_layer
-from .layers import extract_layer_params, find_layer, list_layers
-from .metrics import METRICS, Measured, Metric, create_summary_stats
-from .model_file import Model, ModelFileError, load_model
-from .pairing import pair_layers
+from .measuring.code_counts import CodeCounts, count_codes
+from .measuring.comparison import (
+    Scan,
+    compute_all_layer_ranges,
+    extract_weight_tensors,
+    layer_names,
+    pair_variants,
+    row_name,
+    scan_folder,
+    scan_variants,
+)
+from .measuring.histograms import Histograms, compute_histograms
+from .measuring.layer_counts import ErrorSteps, LayerCounts, count_layer
+from .measuring.metrics import METRICS, Measured, Metric, create_summary_stats
+from .pairing.layer_pairs import pair_layers
 from .quantization import NotUnderstoodError, Quantization, UnavailableError
+from .reading.layers import extract_layer_params, find_layer, list_layers
+from .reading.model_file import Model, ModelFileError, load_model
+from .reading.variants import (
+    VariantFolder,
+    VariantSummary,
+    find_networks,
+    open_folder,
+    summarize_variant,
+)
 from .records import (
     Layer,
     LayerPair,
@@ -18,18 +35,7 @@ from .records import (
     TensorQuantization,
     WeightTensor,
 )
-from .scan import (
-    Scan,
-    compute_all_layer_ranges,
-    extract_weight_tensors,
-    layer_names,
-    pair_variants,
-    row_name,
-    scan_folder,
-    scan_variants,
-)
 from .sharing import SharedCache, WorkCancelledError, identify_file, identify_folder
-from .variants import VariantFolder, VariantSummary, find_networks, open_folder, summarize_variant
 
 compute_layer_ranges = compute_all_layer_ranges
 extract_layer_parameters = extract_layer_params

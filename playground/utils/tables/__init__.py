@@ -4,6 +4,24 @@ A module for each part of the page. Cells are rounded for reading. Names come fr
 plain text: `text.to_html` escapes them.
 """
 
-from . import findings, layers, overview, pairing, ranking, text, trials, weights
+from . import (
+    count_tables,
+    finding_tables,
+    layer_tables,
+    overview,
+    pairing_tables,
+    ranking,
+    text,
+    trial_tables,
+)
 
-__all__ = ["findings", "layers", "overview", "pairing", "ranking", "text", "trials", "weights"]
+__all__ = [
+    "count_tables",
+    "finding_tables",
+    "layer_tables",
+    "overview",
+    "pairing_tables",
+    "ranking",
+    "text",
+    "trial_tables",
+]

@@ -18,10 +18,17 @@ from ..parameter_inspector import (
     Pairing,
     Scan,
 )
-from ..parameter_inspector.findings import RULES, SEVERITIES, Finding
-from .findings import MARKS, TITLES, count_findings, mark_severity, name_findings, worst_severity
-from .layers import MEANINGS
-from .pairing import mark_evidence
+from ..parameter_inspector.judging.rules import RULES, SEVERITIES, Finding
+from .finding_tables import (
+    MARKS,
+    TITLES,
+    count_findings,
+    mark_severity,
+    name_findings,
+    worst_severity,
+)
+from .layer_tables import MEANINGS
+from .pairing_tables import mark_evidence
 from .text import NOTHING
 
 RANKING_MEANINGS = {

@@ -1,0 +1,192 @@
+"""Section 4: a weight under another scheme beside today's, and what better models cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..parameter_inspector.changing.planning import Plan, TradeOff
+from ..parameter_inspector.changing.trials import Outcome, Trial
+from ..parameter_inspector.measuring.metrics import HEALTHY_CHANNEL_DB
+from .channel_charts import MOST_BARS
+from .style import (
+    FONT,
+    INK,
+    PAGE_WIDTH,
+    SELECTED,
+    SMALL,
+    VALUES,
+    VARIANT_COLORS,
+    Picture,
+    draw_ticks,
+    format_axis,
+    format_db,
+    format_number,
+    label_axes,
+    new_figure,
+    set_count_axis,
+    shorten,
+    spell_about,
+    style_axes,
+    to_fraction,
+    to_png,
+    write_note,
+)
+from .weight_charts import plot_histogram
+
+# Of no variant that has four or fewer beside it; rings and dots say the same.
+TRIED = "#7d55c7"
+EXACT = VARIANT_COLORS[0]
+
+
+def render_trial(
+    trial: Trial, variant: str, colors: Mapping[str, str], *, log: bool = False, about: str = ""
+) -> Picture:
+    """Return `draw_trial` as a picture; ``about`` is the layer's name."""
+    return Picture(
+        to_png(draw_trial(trial, variant, colors, log=log)), describe_trial(trial, variant, about)
+    )
+
+
+def draw_trial(
+    trial: Trial, variant: str, colors: Mapping[str, str], *, log: bool = False
+) -> Figure:
+    """Draw the values of float, today and the tried scheme over the same bins and counts.
+
+    Below them the SQNR of each channel, today's as rings and the tried one's as dots.
+    """
+    height = 4.5
+    figure = new_figure(height)
+    color, today = colors[variant], f"{shorten(variant, 16)} today"
+    counts = {"float": trial.exact_counts, today: trial.today.counts, "tried": trial.tried.counts}
+    highest = max(int(one.max(initial=0)) for one in counts.values())
+    left, gap, width = 0.72, 0.3, (PAGE_WIDTH - 0.87 - 0.6) / 3
+    for i, (name, shade) in enumerate(zip(counts, (EXACT, color, TRIED), strict=True)):
+        place = (left + i * (width + gap), height - 1.96, width, 1.6)
+        ax = figure.add_axes(to_fraction(place, height), label=f"column {i}")
+        plot_histogram(counts[name], trial.edges, color=shade, log=log, ax=ax)
+        set_count_axis(ax, highest, log=log)
+        style_axes(ax, name)
+        label_axes(ax, VALUES if i == 1 else "", "weights in the bin")
+        draw_ticks(ax)
+    for ax, outcome in zip(figure.axes[1:], (trial.today, trial.tried), strict=True):
+        write_note(ax, f"worst channel {format_db(outcome.worst_channel_sqnr_db)}")
+    place = (left, 0.48, PAGE_WIDTH - left - 0.15, 1.32)
+    ax = figure.add_axes(to_fraction(place, height), label="column 0")
+    plot_channels(trial.today, trial.tried, color=color, ax=ax)
+    style_axes(ax, "SQNR of each channel")
+    label_axes(ax, "output channel", "SQNR, dB")
+    draw_ticks(ax)
+    return figure
+
+
+def plot_channels(today: Outcome, tried: Outcome, *, color: str, ax: Axes | None = None) -> Axes:
+    """Draw the SQNR of each channel, today as a ring and tried as a dot, over the line of 20 dB."""
+    ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    channels = np.arange(today.channel_sqnr_db.size)
+    ring, dot = (7.0, 4.2) if channels.size <= MOST_BARS else (2.6, 1.4)
+    styles: list[tuple[Outcome, dict[str, Any]]] = [
+        (today, {"ms": ring, "mfc": "none", "mec": color, "mew": 1.1}),
+        (tried, {"ms": dot, "color": TRIED, "mew": 0}),
+    ]
+    for outcome, style in styles:
+        db = np.where(np.isfinite(outcome.channel_sqnr_db), outcome.channel_sqnr_db, np.nan)
+        ax.plot(channels, db, "o", **style)
+    ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    known = [db[np.isfinite(db)] for db in (today.channel_sqnr_db, tried.channel_sqnr_db)]
+    ends = np.concatenate([*known, [0.0, HEALTHY_CHANNEL_DB]])
+    ax.set_ylim(float(ends.min()) - 4, 1.12 * float(ends.max()) + 4)
+    ax.set_xlim(-0.7, channels.size - 0.3)
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    write_note(ax, _name_marks(today, tried))
+    return ax
+
+
+def _name_marks(today: Outcome, tried: Outcome) -> str:
+    parts = ["○ today", "● tried", "dashed: 20 dB"]
+    for name, outcome in (("today", today), ("tried", tried)):
+        exact = int((outcome.channel_sqnr_db == math.inf).sum())
+        parts += [f"{exact} exact {name}, not drawn"] if exact else []
+    return "   ".join(parts)
+
+
+def describe_trial(trial: Trial, variant: str, about: str = "") -> str:
+    """Return the trial in words: SQNR, worst channel and bytes, today and tried."""
+    low, high = trial.edges[0], trial.edges[-1]
+    parts = [
+        f"Another quantization of the weights{spell_about(about)}, from {format_number(low)} to "
+        f"{format_number(high)}."
+    ]
+    for name, one in ((f"{variant} today", trial.today), ("Tried", trial.tried)):
+        under = int((one.channel_sqnr_db < HEALTHY_CHANNEL_DB).sum())
+        parts.append(
+            f"{name}: {one.scheme}, tensor {format_db(one.sqnr_db)}, worst channel "
+            f"{format_db(one.worst_channel_sqnr_db)}, {under} of {one.channel_sqnr_db.size} "
+            f"channels under 20 dB, {one.byte_count:,} bytes."
+        )
+    return " ".join(parts)
+
+
+# The whole model ----------------------------------------------------------------------------------
+
+
+def render_trade_off(plan: Plan) -> Picture:
+    """Return `draw_trade_off` as a picture."""
+    return Picture(to_png(draw_trade_off(plan)), describe_trade_off(plan))
+
+
+def draw_trade_off(plan: Plan) -> Figure:
+    """Draw the fewest bytes of all weights for each SQNR of the worst channel."""
+    height = 2.6
+    figure = new_figure(height)
+    place = (0.72, 0.5, PAGE_WIDTH - 0.87, height - 0.86)
+    ax = figure.add_axes(to_fraction(place, height), label="column 0")
+    plot_trade_off(plan, ax=ax)
+    style_axes(ax, "What a better worst channel costs")
+    label_axes(ax, "bytes of the weights that can be changed", "worst channel, dB")
+    draw_ticks(ax)
+    write_note(ax, "line: the fewest bytes   ○ today   ● the plan   dashed: 20 dB")
+    return figure
+
+
+def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
+    """Draw the curve as steps, today as a ring, what the plan reaches as a dot."""
+    ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
+    curve = _finite(plan.curve)
+    sizes, levels = ([one.byte_count for one in curve], [one.worst_sqnr_db for one in curve])
+    ax.step(sizes, levels, where="post", color=EXACT, linewidth=1.4)
+    today = plan.today_bytes, plan.today_worst_sqnr_db
+    chosen = plan.byte_count, plan.worst_sqnr_db
+    ax.plot(*today, "o", ms=8, mfc="none", mec=INK, mew=1.4)
+    ax.plot(*chosen, "o", ms=7, color=SELECTED)
+    words: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, **FONT}
+    ax.annotate("today", today, (8, -9), **words)
+    ax.annotate(f"reached: {format_db(chosen[1])}", chosen, (-8, 6), ha="right", **words)
+    ax.margins(0.03, 0.16)
+    ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6))
+        format_axis(axis)
+    return ax
+
+
+def _finite(curve: Sequence[TradeOff]) -> list[TradeOff]:
+    return [one for one in curve if math.isfinite(one.worst_sqnr_db)]
+
+
+def describe_trade_off(plan: Plan) -> str:
+    """Return the curve in words: today, the target, and what either end costs."""
+    points = {"today": (plan.today_bytes, plan.today_worst_sqnr_db)}
+    points["the target"] = plan.byte_count, plan.worst_sqnr_db
+    if plan.curve:
+        for name, end in (("fewest bytes", plan.curve[0]), ("best", plan.curve[-1])):
+            points[name] = end.byte_count, end.worst_sqnr_db
+    words = [f"{name} {size:,} bytes at {format_db(db)}" for name, (size, db) in points.items()]
+    return f"Bytes of the weights against the SQNR of the worst channel: {', '.join(words)}."

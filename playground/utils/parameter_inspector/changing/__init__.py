@@ -1,0 +1,1 @@
+"""Another quantization: schemes, candidates, plans, and the file written again."""

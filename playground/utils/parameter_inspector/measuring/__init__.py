@@ -1,0 +1,1 @@
+"""Weights -> numbers: sums, metrics, histograms and counts, gathered in a `Comparison`."""

@@ -1,0 +1,474 @@
+"""A model -> its layers, in graph order, each with its parameters and their quantization."""
+
+from __future__ import annotations
+
+import difflib
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+
+from ..quantization import (
+    ArraySource,
+    NotUnderstoodError,
+    Source,
+    UnavailableError,
+    create_quantization,
+)
+from ..records import Layer, LayerParams, WeightTensor
+from .activation_scales import (
+    QLINEAR_OUTPUT,
+    activation_quantization,
+    input_quantizations,
+    output_quantizations,
+)
+from .constants import (
+    QDQ_DOMAINS,
+    STANDARD_DOMAINS,
+    ConstantTable,
+    attribute_values,
+)
+from .decoders import Stored
+from .model_file import Model, all_nodes, printable
+from .storage import DEQUANTIZERS, MICROSOFT, REFUSED, Operand, operands_of
+from .tracing import IntegerChain, trace_gathered, trace_integer_output, trace_operand
+
+_INTEGER_OPERATORS = {"MatMulInteger": -1, "ConvInteger": 0}
+_PLUMBING = frozenset(
+    ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity")
+)
+_QUANTIZERS = frozenset(op for _, op in DEQUANTIZERS) | {"TRT_FP8QuantizeLinear"}
+
+_listed: weakref.WeakKeyDictionary[Model, tuple[Layer, ...]] = weakref.WeakKeyDictionary()
+
+
+_by_name: weakref.WeakKeyDictionary[Model, dict[str, Layer]] = weakref.WeakKeyDictionary()
+
+
+def list_layers(model: Model) -> tuple[Layer, ...]:
+    """Return every layer of ``model`` in graph order. Reads scales' shapes, no weight."""
+    if model not in _listed:
+        _listed[model] = _list_layers(model)
+    return _listed[model]
+
+
+def layers_by_name(model: Model) -> Mapping[str, Layer]:
+    """Return the layers of ``model`` by name, in graph order."""
+    if model not in _by_name:
+        _by_name[model] = {layer.name: layer for layer in list_layers(model)}
+    return _by_name[model]
+
+
+def find_layer(model: Model, layer_name: str) -> Layer:
+    """Return the layer of that name. Raises ``KeyError`` naming the nearest ones."""
+    layers = layers_by_name(model)
+    if layer_name not in layers:
+        nearest = difflib.get_close_matches(layer_name, layers, n=3, cutoff=0.3)
+        raise KeyError(f"no layer {layer_name!r} in {model.name}; nearest: {nearest}")
+    return layers[layer_name]
+
+
+def readers_of(layers: Iterable[Layer]) -> dict[str, list[Layer]]:
+    """Return the layers that read each tensor, by its name."""
+    readers: dict[str, list[Layer]] = defaultdict(list)
+    for layer in layers:
+        for name in set(layer.input_names) - {""}:
+            readers[name].append(layer)
+    return readers
+
+
+def extract_layer_params(model: Model, layer_name: str) -> LayerParams | None:
+    """Return the quantization parameters of a layer, None where it has none.
+
+    Raises:
+        KeyError: there is no such layer; the message names the nearest.
+        UnavailableError: the scale's bytes are missing.
+    """
+    layer = find_layer(model, layer_name)
+    if not layer.is_quantized:
+        return None
+    weight = layer.weight
+    quantization = weight.quantization if weight else None
+    return LayerParams(
+        layer=layer.name,
+        node_type=layer.op_type,
+        scale=quantization.scale if quantization else None,
+        zero_point=quantization.zero_point if quantization else None,
+        weight_shape=weight.shape if weight else None,
+        weight_dtype=weight.data_type if weight else None,
+        is_per_channel=bool(quantization and quantization.granularity == "per-channel"),
+        axis=quantization.axis if quantization else None,
+        block_size=quantization.block_size if quantization else None,
+        granularity=quantization.granularity if quantization else None,
+        storage=weight.storage if weight else None,
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        bias=layer.bias,
+    )
+
+
+def _list_layers(model: Model) -> tuple[Layer, ...]:
+    nodes = list(all_nodes(model))
+    constants = ConstantTable(model)
+    chains = dict(_integer_chains(nodes, constants))
+    claimed = {
+        id(node)
+        for chain in chains.values()
+        if isinstance(chain, IntegerChain)
+        for node in chain.nodes
+    }
+    working = [n for n in nodes if id(n) not in claimed and not _is_plumbing(n, constants)]
+    names = _unique_names(working)
+    layers = [
+        _create_layer(node, name, index, constants, chains.get(id(node)))
+        for index, (node, name) in enumerate(zip(working, names, strict=True))
+    ]
+    return tuple(_with_added_biases(working, layers))
+
+
+def _is_plumbing(node: ir.Node, constants: ConstantTable) -> bool:
+    if node.op_type in _PLUMBING and node.domain in QDQ_DOMAINS:
+        return True
+    if node.op_type in _QUANTIZERS:
+        return True
+    given = [value for value in node.inputs if value is not None]
+    if given and all(constants.is_constant(value) for value in given):
+        return True
+    producer = given[0].producer() if given else None
+    return node.op_type == "Clip" and producer is not None and producer.op_type == "QuantizeLinear"
+
+
+def _unique_names(nodes: list[ir.Node]) -> list[str]:
+    """Return a name for each node: its own, or one made from its operator and first output."""
+    wanted = [node.name or f"{node.op_type} → {_output_names(node)[0]}" for node in nodes]
+    repeated = Counter(wanted)
+    taken = set(wanted)
+    seen: Counter[str] = Counter()
+    names = []
+    for name in wanted:
+        seen[name] += 1
+        unique = name
+        if repeated[name] > 1 and seen[name] > 1:
+            number = seen[name]
+            while (unique := f"{name} #{number}") in taken:
+                number += 1
+            taken.add(unique)
+        names.append(unique)
+    return names
+
+
+def _output_names(node: ir.Node) -> tuple[str, ...]:
+    return tuple(value.name or "" for value in node.outputs) or ("",)
+
+
+def _create_layer(
+    node: ir.Node,
+    name: str,
+    index: int,
+    constants: ConstantTable,
+    chain: IntegerChain | NotUnderstoodError | None,
+) -> Layer:
+    parameters: list[WeightTensor] = []
+    problems: list[str] = []
+    if chain is not None:
+        readers = [_read_integer_operator(node, constants, chain)]
+    else:
+        readers = [_read_operand(node, operand, constants) for operand in operands_of(node)]
+    for read in readers:
+        for found in read:
+            (problems if isinstance(found, str) else parameters).append(found)  # type: ignore[arg-type]
+    problems += _unknown_operator(node, constants)
+    outputs = (chain.output.name or "",) if isinstance(chain, IntegerChain) else _output_names(node)
+    return Layer(
+        name=name,
+        node_name=node.name or "",
+        op_type=node.op_type,
+        domain=node.domain,
+        index=index,
+        input_names=tuple(value.name or "" if value is not None else "" for value in node.inputs),
+        output_names=outputs,
+        parameters=tuple(parameters),
+        inputs=tuple(input_quantizations(node, constants)),
+        outputs=tuple(output_quantizations(node, constants)),
+        not_understood=tuple(problems),
+        attributes=attribute_values(node, with_tensors=False),
+    )
+
+
+def _read_operand(
+    node: ir.Node, operand: Operand, constants: ConstantTable
+) -> Iterator[WeightTensor | str]:
+    """Yield the parameter in one input of a layer, or the reason why it cannot be read."""
+    value = node.inputs[operand.index] if operand.index < len(node.inputs) else None
+    if value is None:
+        return
+    try:
+        if operand.read is not None:
+            stored = operand.read(node, constants) if constants.is_constant(value) else None
+        elif node.op_type == "Gather" and constants.is_constant(value):
+            stored = _read_table(node, value, constants)
+        else:
+            stored = trace_operand(value, constants)
+        if stored is None:
+            return
+        weight = _as_weight(operand, stored, node)
+        if stored.problem:
+            yield f"{operand.slot} of {node.op_type}: {stored.problem}"
+    except (NotUnderstoodError, UnavailableError) as error:
+        yield f"{operand.slot} of {node.op_type}: {error}"
+        return
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # Attributes and shapes come from the file, and nothing promises that they fit together.
+        yield f"{operand.slot} of {node.op_type}: inputs and attributes do not fit ({error!r})"
+        return
+    if weight is not None:
+        yield weight
+
+
+def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor | None:
+    """Return the record, None for a constant that is no parameter (shapes, one-number operands)."""
+    shape = _layer_shape(stored)
+    _check_groups(node, operand, shape)
+    is_number = len(shape) == 0 or shape == (1,)
+    if stored.quantization is None and not stored.source.data_type.startswith(("float", "bfloat")):
+        return None
+    if operand.slot == "operand" and is_number and stored.quantization is None:
+        return None
+    axis = operand.channel_axis(attribute_values(node), len(shape))
+    return WeightTensor(
+        slot=operand.slot,
+        name=stored.root_name,
+        storage=stored.storage,
+        source=stored.source,
+        shape=shape,
+        quantization=stored.quantization,
+        layout=stored.layout,
+        channel_axis=axis if axis is None or axis < len(shape) else None,
+    )
+
+
+def _check_groups(node: ir.Node, operand: Operand, shape: tuple[int, ...]) -> None:
+    """Refuse a ConvTranspose whose groups do not divide its input channels."""
+    if node.op_type != "ConvTranspose" or operand.slot != "weight" or not shape:
+        return
+    groups = attribute_values(node).get("group", 1)
+    if not isinstance(groups, int) or groups < 1 or shape[0] % groups:
+        raise NotUnderstoodError(
+            f"{shape[0]} input channels cannot be divided into {groups!r} groups"
+        )
+
+
+def _layer_shape(stored: Stored) -> tuple[int, ...]:
+    """Return the shape after the layout steps, tried on an array that takes no memory."""
+    if not stored.layout:
+        return stored.source.shape
+    array = np.broadcast_to(np.zeros((), np.int8), stored.source.shape)
+    for step in stored.layout:
+        if step.op_type == "Cast":
+            continue
+        try:
+            array = step.apply(array)
+        except ValueError as error:
+            raise NotUnderstoodError(f"{step.op_type} of shape {array.shape}: {error}") from error
+    return array.shape
+
+
+def _read_table(node: ir.Node, value: ir.Value, constants: ConstantTable) -> Stored | None:
+    """Return a Gather's table: dequantized before, or as codes that are dequantized later."""
+    source = constants.get(value)
+    if (
+        source is None
+        or not source.data_type.startswith(("int", "uint"))
+        or source.data_type == "int64"
+    ):
+        return trace_operand(value, constants)
+    later = trace_gathered(node, constants)
+    if later is None:
+        return None
+    scale, zero_point, axis = later
+    gather_axis = int(attribute_values(node).get("axis", 0))
+    index_rank = (
+        len(node.inputs[1].shape) if node.inputs[1] is not None and node.inputs[1].shape else 1
+    )
+    if axis > gather_axis:
+        axis -= index_rank - 1
+    quantization = create_quantization(source, scale, zero_point, axis=axis)
+    return Stored("Gather → DequantizeLinear", source, quantization)
+
+
+# ------------------------------------------------- integer operators
+
+
+def _integer_chains(
+    nodes: list[ir.Node], constants: ConstantTable
+) -> Iterator[tuple[int, IntegerChain | NotUnderstoodError]]:
+    for node in nodes:
+        if node.op_type in _INTEGER_OPERATORS and node.domain in STANDARD_DOMAINS:
+            try:
+                yield id(node), trace_integer_output(node, constants)
+            except NotUnderstoodError as error:
+                yield id(node), error
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                yield id(node), NotUnderstoodError(f"what follows it is malformed ({error!r})")
+
+
+def _read_integer_operator(
+    node: ir.Node, constants: ConstantTable, chain: IntegerChain | NotUnderstoodError
+) -> Iterator[WeightTensor | str]:
+    """Yield the weight (and the int32 bias) of MatMulInteger or ConvInteger."""
+    value = node.inputs[1] if len(node.inputs) > 1 else None
+    if not constants.is_constant(value):
+        return
+    try:
+        if isinstance(chain, NotUnderstoodError):
+            raise chain
+        codes = constants.get(value)
+        zero_point = constants.get(node.inputs[3]) if len(node.inputs) > 3 else None
+        assert codes is not None
+        scale = _weight_scale(node, chain, constants)
+        axis = _INTEGER_OPERATORS[node.op_type]
+        quantization = create_quantization(codes, scale, zero_point, axis=axis)
+        stored = Stored(node.op_type, codes, quantization)
+        operand = Operand("weight", 1)
+        weight = _as_weight(operand, stored, node)
+        assert weight is not None
+        yield replace(weight, channel_axis=axis % len(weight.shape))
+        if chain.bias is not None:
+            factors = [s.read().astype(np.float32).reshape(-1) for s in chain.factors]
+            if not chain.activations and factors:
+                product = np.prod(np.broadcast_arrays(*factors), axis=0)
+                implied = ArraySource("implied scale", product.astype(np.float32), "float32")
+                bias = create_quantization(chain.bias, implied, None, axis=-1)
+                yield WeightTensor(
+                    "bias", chain.bias.name, node.op_type, chain.bias, chain.bias.shape, bias
+                )
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        yield f"weight of {node.op_type}: {error}"
+
+
+def _weight_scale(node: ir.Node, chain: IntegerChain, constants: ConstantTable) -> Source:
+    """Return the weight's part of the scales that the integers are multiplied by."""
+    if not chain.factors:
+        raise NotUnderstoodError("the scale that follows is computed while the model runs")
+    if chain.activations and len(chain.factors) == 1:
+        factor = chain.factors[0]
+        if len(factor.shape) <= 1:
+            return factor
+        return ArraySource(factor.name, factor.read().reshape(-1), factor.data_type)
+    factors = [factor.read().astype(np.float32).reshape(-1) for factor in chain.factors]
+    product = np.prod(np.broadcast_arrays(*factors), axis=0).astype(np.float32)
+    if not chain.activations:
+        activation = activation_quantization(node.inputs[0], constants)
+        if activation is None or activation.quantization is None:
+            raise NotUnderstoodError("the scales of input and weight stand multiplied in the file")
+        scale = activation.quantization.scale.astype(np.float32).reshape(-1)
+        equal = [i for i, f in enumerate(factors) if f.size == 1 and f[0] == scale[0]]
+        if len(factors) == 2 and equal:
+            return _flat(chain.factors[1 - equal[0]])
+        product = product / scale
+    return ArraySource(f"{chain.factors[0].name} (product)", product, "float32")
+
+
+def _flat(source: Source) -> Source:
+    return ArraySource(source.name, source.read().reshape(-1), source.data_type)
+
+
+# ------------------------------------------------- what is said, and biases in an Add
+
+
+def _unknown_operator(node: ir.Node, constants: ConstantTable) -> list[str]:
+    """Return why a layer's constants are not read, where its operator is not known."""
+    if (node.domain, node.op_type) in REFUSED:
+        return [REFUSED[node.domain, node.op_type]]
+    known = node.domain in STANDARD_DOMAINS or operands_of(node) or node.op_type in QLINEAR_OUTPUT
+    if known or (node.domain == MICROSOFT and not _tensor_constants(node, constants)):
+        return []
+    constant = _tensor_constants(node, constants)
+    if not constant:
+        return []
+    names = ", ".join(repr(name) for name in constant[:3])
+    op_type = printable(node.op_type)
+    return [f"operator {op_type} of domain {node.domain!r} is not known; it holds {names}"]
+
+
+def _tensor_constants(node: ir.Node, constants: ConstantTable) -> list[str]:
+    found = [(v, constants.get(v)) for v in node.inputs if v is not None]
+    return [v.name or "" for v, source in found if source is not None and _is_tensor(source)]
+
+
+def _is_tensor(source: Source) -> bool:
+    """Return whether a constant has dimensions, or cannot be computed to tell."""
+    try:
+        return len(source.shape) > 0
+    except UnavailableError:
+        return True
+
+
+def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]:
+    """Give a layer the bias that an Add behind it holds (MatMul + Add), as well as the Add.
+
+    Only where the Add's other input is that layer's one output and nothing else reads it.
+    """
+    by_output = {
+        layer.output_names[0]: i for i, layer in enumerate(layers) if layer.output_names[0]
+    }
+    result = list(layers)
+    for node, layer in zip(nodes, layers, strict=True):
+        if layer.op_type != "Add" or layer.weight is None:
+            continue
+        owners = [_only_source(v) for v in node.inputs if v is not None]
+        moving = [name for name in owners if name in by_output]
+        if len(moving) != 1:
+            continue
+        owner = result[by_output[moving[0]]]
+        if owner.weight is None or owner.bias is not None or owner.weight.slot != "weight":
+            continue
+        if not _is_bias_shaped(layer.weight, owner):
+            continue
+        bias = replace(layer.weight, slot="bias")
+        added = replace(bias, notes=(*bias.notes, f"added by {layer.name}"))
+        result[owner.index] = replace(owner, parameters=(*owner.parameters, added))
+        result[layer.index] = replace(layer, parameters=(bias,))
+    return result
+
+
+def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
+    """Return whether a constant has one number for each output channel, or one for all."""
+    weight = owner.weight
+    if weight is None or weight.channel_axis is None:
+        return False
+    channels = weight.shape[weight.channel_axis]
+    if owner.op_type == "ConvTranspose":
+        channels *= owner.attribute("group", 1)
+    long = [i for i, d in enumerate(added.shape) if d != 1]
+    if not long:
+        return True
+    if len(long) > 1 or added.shape[long[0]] != channels:
+        return False
+    # Images have their channels at position 1, products at the end.
+    from_end = len(added.shape) - long[0]
+    spatial = len(weight.shape) - 2 if "Conv" in owner.op_type else 0
+    return from_end == 1 + spatial
+
+
+def _is_used_once(value: ir.Value) -> bool:
+    return len(list(islice(value.uses(), 2))) == 1
+
+
+def _only_source(value: ir.Value) -> str:
+    """Return the output that an operand comes from, through Q and DQ, if nothing else reads it."""
+    for _ in range(4):
+        if not _is_used_once(value) or value.is_graph_output():
+            return ""
+        node = value.producer()
+        if node is None or node.op_type not in _PLUMBING or not node.inputs:
+            return value.name or ""
+        following = node.inputs[0]
+        if following is None:
+            return ""
+        value = following
+    return ""

@@ -1,0 +1,505 @@
+"""A path -> an opened model. Every refusal of a bad file lives here.
+
+Opening reads the graph. A tensor's bytes are read when somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import google.protobuf.message
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from ..quantization import Source, UnavailableError
+from .protobuf_fields import (
+    IN_THIS_FILE,
+    MAX_GRAPH_BYTES,
+    MIN_PAYLOAD_BYTES,
+    GraphTooLargeError,
+    read_without_payloads,
+)
+
+# It writes names from the file to the terminal as they are.
+logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
+
+# Calls of model-local functions, counted through every level: more is a decompression bomb.
+MAX_INLINED_NODES = 100_000
+# All sparse initializers of a file together, when made dense.
+MAX_SPARSE_ELEMENTS = 1 << 23
+
+_DATA_TYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64"}
+_ONNX_NAMES = {name: data_type.name for data_type, name in _DATA_TYPE_NAMES.items()}
+
+
+class ModelFileError(ValueError):
+    """The file is not a model that can be read. The message is one sentence for the reader."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An opened model variant: one file of a network.
+
+    Attributes:
+        path: None for a model that was given as a ``ModelProto``.
+        name: the file's name without its ending.
+        graph: model-local functions are inlined.
+        opset: version of the ONNX operator set.
+        file_bytes: size of the file, without external data.
+    """
+
+    path: Path | None
+    name: str
+    graph: ir.Graph
+    opset: int
+    producer: str
+    file_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSource:
+    """A small tensor that came with the graph."""
+
+    tensor: ir.TensorProtocol
+    alias: str = ""
+
+    @property
+    def name(self) -> str:
+        """The tensor's name, or that of the value that holds it."""
+        return self.tensor.name or self.alias
+
+    @property
+    def data_type(self) -> str:
+        return data_type_name(self.tensor)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(d) for d in self.tensor.shape)  # type: ignore[arg-type]
+
+    def read(self) -> np.ndarray:
+        """Return the array, read-only.
+
+        Raises:
+            UnavailableError: the shape is impossible, or the bytes do not fit it.
+        """
+        proto = self.tensor.raw
+        if isinstance(proto, onnx.TensorProto):
+            self._check_size(proto)
+        try:
+            array = self.tensor.numpy()
+        except Exception as error:  # onnx_ir raises whatever a malformed tensor leads to
+            raise UnavailableError(
+                f"tensor {self.name!r} cannot be read: {_one_line(error)}"
+            ) from error
+        return _read_only(array)
+
+    def _check_size(self, proto: onnx.TensorProto) -> None:
+        """Refuse a shape that the bytes do not fill, before anything of that size is allocated."""
+        if proto.HasField("raw_data"):
+            _check_length(self.name, self.shape, self.tensor.dtype, len(proto.raw_data))
+            return
+        wanted = _byte_count(self.name, self.shape, self.tensor.dtype)
+        fields = (proto.float_data, proto.int32_data, proto.int64_data, proto.double_data)
+        entries = sum(len(f) for f in (*fields, proto.uint64_data, proto.string_data))
+        if wanted > 16 * entries:
+            raise UnavailableError(
+                f"tensor {self.name!r} of shape {self.shape} has {entries:,} numbers in the file"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class FileSource:
+    """A tensor that lies in a file: in the model itself or beside it as external data.
+
+    Its bytes are copied when it is read, not mapped: a file that shrinks under a mapping would end
+    the process. The record can be pickled.
+
+    Attributes:
+        path: of the file; ``location`` is how the model spells it.
+        folder: that the file has to lie in; None for the model file itself.
+        length: in bytes, as the model says; None where it does not.
+    """
+
+    name: str
+    data_type: str
+    shape: tuple[int, ...]
+    path: Path
+    location: str
+    folder: Path | None
+    offset: int
+    length: int | None
+
+    def read(self) -> np.ndarray:
+        """Return the array, read-only.
+
+        Raises:
+            UnavailableError: the file is missing, outside the model's folder, not a regular file,
+                or too short for the shape.
+        """
+        with self.open() as tensor:
+            packed = np.empty(tensor.byte_count, np.uint8)
+            tensor.read_into(packed, 0)
+        if tensor.dtype.bitwidth < 8:
+            unpacked = ir.PackedTensor(packed, tensor.dtype, shape=ir.Shape(self.shape)).numpy()
+            return _read_only(unpacked)
+        return _read_only(packed.view(tensor.array_dtype).reshape(self.shape))
+
+    def open(self) -> OpenTensor:
+        """Return the tensor opened and checked, to be read in parts. Raises as `read` does."""
+        dtype = ir.DataType[_ONNX_NAMES.get(self.data_type, self.data_type.upper())]
+        wanted = _byte_count(self.name, self.shape, dtype)
+        if self.length is not None:
+            _check_length(self.name, self.shape, dtype, self.length)
+        if self.folder is not None:
+            _check_inside(self.name, self.path, self.folder, self.location)
+        try:
+            file = self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise UnavailableError(
+                f"tensor {self.name!r}: {self.place} cannot be read: {error.strerror or error}"
+            ) from error
+        size = os.fstat(file.fileno()).st_size
+        if self.offset < 0 or self.offset + wanted > size:
+            file.close()
+            raise UnavailableError(
+                f"tensor {self.name!r} ends at byte {self.offset + wanted:,} of "
+                f"{self.place}, which has {size:,}"
+            )
+        return OpenTensor(self, file, dtype, wanted)
+
+    @property
+    def place(self) -> str:
+        return "the model file" if self.folder is None else f"its external file {self.location!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTensor:
+    """The bytes of a `FileSource`, open for reading in parts."""
+
+    source: FileSource
+    file: FileIO
+    dtype: ir.DataType
+    byte_count: int
+
+    @property
+    def array_dtype(self) -> np.dtype:
+        return self.dtype.numpy().newbyteorder("<")
+
+    def read_into(self, array: np.ndarray, start: int) -> None:
+        """Fill a C-contiguous array with the bytes from ``start`` of the tensor on."""
+        buffer = array.reshape(-1).view(np.uint8).data
+        filled = 0
+        while filled < len(buffer):
+            try:
+                count = os.preadv(
+                    self.file.fileno(), [buffer[filled:]], self.source.offset + start + filled
+                )
+            except OSError as error:
+                raise UnavailableError(
+                    f"tensor {self.source.name!r}: {self.source.place} cannot be read: "
+                    f"{error.strerror or error}"
+                ) from error
+            if not count:
+                raise UnavailableError(
+                    f"tensor {self.source.name!r}: {self.source.place} became shorter while it "
+                    "was read"
+                )
+            filled += count
+
+    def __enter__(self) -> OpenTensor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def source_of(tensor: ir.TensorProtocol, alias: str, model_path: Path | None) -> Source:
+    """Return where a tensor is: in the graph, in the model's file, or in a file beside it."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return TensorSource(tensor, alias)
+    location = str(tensor.location)
+    folder = model_path.parent if model_path is not None else Path()
+    itself = location == IN_THIS_FILE and model_path is not None
+    return FileSource(
+        name=tensor.name or alias,
+        data_type=data_type_name(tensor),
+        shape=tuple(int(d) for d in tensor.shape),  # type: ignore[arg-type]
+        path=model_path if itself and model_path is not None else folder / location,
+        location=location,
+        folder=None if itself else folder,
+        offset=tensor.offset or 0,
+        length=tensor.length,
+    )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    if array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
+def _byte_count(name: str, shape: tuple[int, ...], dtype: ir.DataType) -> int:
+    if any(d < 0 for d in shape):
+        raise UnavailableError(f"tensor {name!r} has an impossible shape {shape}")
+    try:
+        return math.ceil(dtype.bitwidth * math.prod(shape) / 8)
+    except TypeError as error:
+        raise UnavailableError(
+            f"tensor {name!r} has data type {dtype}, which has no known layout"
+        ) from error
+
+
+def _check_length(name: str, shape: tuple[int, ...], dtype: ir.DataType, found: int) -> None:
+    """Refuse before anything of the declared size is allocated."""
+    expected = _byte_count(name, shape, dtype)
+    if expected != found:
+        raise UnavailableError(
+            f"tensor {name!r} of shape {shape} and type {spell_data_type(dtype)} needs "
+            f"{expected:,} bytes, the file holds {found:,}"
+        )
+
+
+def _check_inside(name: str, path: Path, folder: Path, location: str) -> None:
+    """Refuse external data outside the model's folder, and what is not a regular file."""
+    where = f"tensor {name!r}: its external file {location!r}"
+    try:
+        target = path.resolve(strict=True)
+        status = target.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnavailableError(f"{where} is missing") from error
+    if not target.is_relative_to(folder.resolve()):
+        raise UnavailableError(f"{where} is outside the model's folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnavailableError(f"{where} is not a regular file")
+
+
+def data_type_name(tensor: ir.TensorProtocol) -> str:
+    """Return the data type as ONNX spells it: ``int8``, ``uint4``, ``float8e4m3fn``."""
+    try:
+        return spell_data_type(tensor.dtype)
+    except ValueError:
+        return "unknown"
+
+
+def spell_data_type(data_type: ir.DataType) -> str:
+    return _DATA_TYPE_NAMES.get(data_type, data_type.name.lower())
+
+
+def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
+    """Open a model without reading its weights.
+
+    Args:
+        source: path of an ``.onnx`` file, or a model that is already in memory.
+
+    Raises:
+        ModelFileError: the file is missing, is not ONNX, or its graph cannot be understood.
+    """
+    if isinstance(source, onnx.ModelProto):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(source)
+        return _open_proto(copy, None, _as_text(source.graph.name) or "model", source.ByteSize())
+    path = Path(source)
+    proto = _parse(path)
+    return _open_proto(proto, path, path.stem, path.stat().st_size)
+
+
+def _as_text(name: str | bytes) -> str:
+    """Return a name as text: protobuf hands out as bytes what is not UTF-8."""
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
+
+
+def printable(text: str) -> str:
+    """Return a name from a file or a folder on one line, its control characters as codes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text
+    )
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    name = printable(path.name)
+    try:
+        if not path.is_file():
+            raise ModelFileError(f"{name}: there is no such file")
+        with path.open("rb") as file:
+            _refuse_other_formats(name, file.read(512))
+        proto = read_without_payloads(path)
+    except GraphTooLargeError:
+        raise ModelFileError(
+            f"{name}: its nodes, tensors and attributes, without the weights, would take more than "
+            f"{MAX_GRAPH_BYTES // 10**6} MB once opened: split the model, or export it with fewer "
+            "nodes"
+        ) from None
+    except OSError as error:
+        raise ModelFileError(f"{name} cannot be opened: {error.strerror or error}") from error
+    except google.protobuf.message.DecodeError as error:
+        raise ModelFileError(
+            f"{name} is not a complete ONNX file: it is another format, damaged or cut "
+            "off; fetch it again"
+        ) from error
+    return proto
+
+
+def _refuse_other_formats(name: str, head: bytes) -> None:
+    """Tell the files that people mistake for ONNX by their first bytes."""
+    if not head:
+        raise ModelFileError(f"{name} is empty")
+    if head.startswith(b"version https://git-lfs"):
+        raise ModelFileError(f"{name} is a Git LFS pointer, not the model: run `git lfs pull`")
+    if head.lstrip()[:1] == b"<":
+        raise ModelFileError(f"{name} is a web page or XML, not a model: download the raw file")
+    if head[4:8] == b"ORTM":
+        raise ModelFileError(
+            f"{name} is in onnxruntime's .ort format, whose weights cannot be read: "
+            "open the .onnx it was made from"
+        )
+
+
+def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int) -> Model:
+    name = printable(name)
+    if not proto.graph.node and not proto.graph.initializer:
+        raise ModelFileError(f"{name} holds no graph: it is not an ONNX model, or an empty one")
+    try:
+        _drop_repeated_initializers(proto.graph)
+        _fill_in_sparse_initializers(proto.graph)
+        _forget_unknown_data_types(proto.graph)
+        model = ir.serde.deserialize_model(proto)
+        if model.functions:
+            _check_inlining(name, model)
+            InlinePass()(model)
+        _check_names_are_text(name, model.graph)
+    except ModelFileError:
+        raise
+    except Exception as error:  # onnx_ir has no single class for a graph it cannot read
+        raise ModelFileError(
+            f"{name}: the graph cannot be understood: {_one_line(error)}"
+        ) from error
+    opsets = model.opset_imports
+    return Model(
+        path,
+        name,
+        model.graph,
+        opsets.get("", opsets.get("ai.onnx", 0)),
+        _as_text(proto.producer_name),
+        size,
+    )
+
+
+def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
+    """Keep of several initializers of one name the one that onnxruntime 1.31 uses.
+
+    ONNX forbids them, yet onnxruntime's own MatMulNBits quantizer writes them. Measured: the last
+    of those under 128 bytes, the last but one of larger ones.
+    """
+    by_name: dict[str, list[onnx.TensorProto]] = {}
+    for tensor in graph.initializer:
+        by_name.setdefault(tensor.name, []).append(tensor)
+    if len(by_name) == len(graph.initializer):
+        return
+    kept = [
+        same[-1] if len(same) == 1 or _payload_bytes(same[-1]) < 128 else same[-2]
+        for same in by_name.values()
+    ]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _check_names_are_text(name: str, graph: ir.Graph) -> None:
+    """Refuse names that are not UTF-8, which protobuf hands out as bytes."""
+    for node in graph.all_nodes():
+        values = (*node.inputs, *node.outputs)
+        names = (node.name, node.op_type, node.domain, *(v.name for v in values if v is not None))
+        if any(isinstance(given, bytes) for given in names):
+            raise ModelFileError(f"{name}: a name in it is not UTF-8 text; the file is damaged")
+
+
+def _payload_bytes(tensor: onnx.TensorProto) -> int:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return MIN_PAYLOAD_BYTES
+    return len(tensor.raw_data) or tensor.ByteSize()
+
+
+def _fill_in_sparse_initializers(graph: onnx.GraphProto) -> None:
+    """Make sparse initializers dense, as onnxruntime does; onnx_ir does not read them."""
+    budget = MAX_SPARSE_ELEMENTS
+    for sparse in graph.sparse_initializer:
+        shape = tuple(sparse.dims)
+        tensors = (sparse.values, sparse.indices)
+        if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+            continue  # onnx would read it from wherever the program happens to run
+        if any(d < 0 for d in shape) or math.prod(shape) > budget:
+            continue
+        budget -= math.prod(shape)
+        values = onnx.numpy_helper.to_array(sparse.values)
+        indices = onnx.numpy_helper.to_array(sparse.indices)
+        dense = np.zeros(shape, values.dtype)
+        where = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, shape)
+        dense[where] = values
+        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
+    del graph.sparse_initializer[:]
+
+
+def _forget_unknown_data_types(graph: onnx.GraphProto) -> None:
+    """Mark tensors of a data type that onnx does not know, so that the others stay readable."""
+    known = set(onnx.TensorProto.DataType.values())
+    for tensor in _tensors_of(graph):
+        if tensor.data_type not in known:
+            tensor.data_type = onnx.TensorProto.UNDEFINED
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the initializers and the tensors among the attributes, those of branches too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _tensors_of(attribute.g)
+            for branch in attribute.graphs:
+                yield from _tensors_of(branch)
+
+
+def _check_inlining(name: str, model: ir.Model) -> None:
+    """Refuse functions that call each other in a circle, or expand beyond reason."""
+    sizes: dict[ir.OperatorIdentifier, int] = {}
+
+    def expanded(node: ir.Node, callers: tuple[ir.OperatorIdentifier, ...]) -> int:
+        callee = node.op_identifier()
+        if callee not in model.functions:
+            return 1
+        if callee in callers:
+            raise ModelFileError(f"{name}: function {callee[1]!r} calls itself")
+        if callee not in sizes:
+            body = model.functions[callee].all_nodes()
+            sizes[callee] = sum(expanded(inner, (*callers, callee)) for inner in body)
+        return sizes[callee]
+
+    total = sum(expanded(node, ()) for node in model.graph.all_nodes())
+    if total > MAX_INLINED_NODES:
+        raise ModelFileError(
+            f"{name}: its functions expand to {total:,} nodes, more than {MAX_INLINED_NODES:,}"
+        )
+
+
+def all_nodes(model: Model) -> Iterator[ir.Node]:
+    """Yield every node in graph order, those of If and Loop bodies after their owner."""
+    return iter(ir.traversal.RecursiveGraphIterator(model.graph))
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what a library's innermost error says, cut to what a sentence can hold."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -1,0 +1,194 @@
+"""A weight chunk by chunk, beside its float original: what every pass over weights reads.
+
+Nothing of the weight's size is allocated: what is read at a time fits the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ..quantization import Quantization
+from ..records import Layer, WeightTensor
+from .chunks import (
+    Part,
+    RowParameter,
+    Scratch,
+    WeightRows,
+    list_parts,
+    open_rows,
+    spread_parameters,
+)
+
+CHUNK_ELEMENTS = 1 << 18
+# A weight of fewer chunks is not worth another thread.
+FEW_CHUNKS = 8
+THREADS = 2
+BLAS_ELEMENTS = 8192
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A weight, and its float original where there is one: a small record, nothing is open.
+
+    Attributes:
+        reference, reference_layer: the same layer's weight in the float model.
+        factor: what each channel of the reference is multiplied by, of `LayerPair`.
+    """
+
+    weight: WeightTensor
+    layer: Layer
+    reference: WeightTensor | None = None
+    reference_layer: Layer | None = None
+    factor: np.ndarray | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[OpenWeight]:
+        """Open the files for as long as the context lasts.
+
+        Raises:
+            ValueError: the two weights have different shapes.
+            UnavailableError: bytes are missing.
+        """
+        with ExitStack() as stack, np.errstate(all="ignore"):
+            held, exact = open_rows(self.weight, self.layer, stack), None
+            if self.reference is not None and self.reference_layer is not None:
+                exact = open_rows(
+                    self.reference, self.reference_layer, stack, by_columns=held.by_columns
+                )
+                if exact.shape != held.shape:
+                    raise ValueError(
+                        f"the weight of {self.layer.name!r} has shape {held.shape} as "
+                        f"(channels, fan-in), its float original {exact.shape}"
+                    )
+            parameters = spread_parameters(self.weight, self.layer)
+            yield OpenWeight(self.weight, held, exact, self.factor, parameters, Scratch())
+
+    def share_out(self, work: Callable[[OpenWeight, Sequence[Part]], T]) -> list[T]:
+        """Return what ``work`` made of the chunks, as `deal_out` deals them out."""
+
+        def run(share: Sequence[Part]) -> T:
+            with self.open() as opened:
+                return work(opened, share)
+
+        with self.open() as opened:
+            parts = list(opened.parts())
+        return deal_out(parts, run)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenWeight:
+    """A weight that is being read.
+
+    Chunks have their channels on axis 0, or on axis 1 where the weight is stored so; ``reduced`` is
+    the other one. A chunk is valid until the next one is read, values (and steps) until the next
+    are asked for.
+    """
+
+    weight: WeightTensor
+    held: WeightRows
+    exact: WeightRows | None
+    factor: np.ndarray | None
+    parameters: tuple[RowParameter, RowParameter] | None
+    scratch: Scratch
+
+    @property
+    def quantization(self) -> Quantization | None:
+        return self.weight.quantization
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels and fan-in."""
+        return self.held.shape
+
+    @property
+    def reduced(self) -> int:
+        return 0 if self.held.by_columns else 1
+
+    def parts(self) -> Iterator[Part]:
+        return list_parts(self.held, CHUNK_ELEMENTS)
+
+    def codes(self, part: Part) -> np.ndarray:
+        return self._turn(self.held.load(part))
+
+    def cut_parameters(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """Return scale and zero-point of a chunk, to broadcast against its codes."""
+        assert self.parameters is not None
+        scale, zero_point = (self.cut(parameter, part) for parameter in self.parameters)
+        return scale, zero_point
+
+    def cut(self, parameter: RowParameter, part: Part) -> np.ndarray:
+        return self._turn(parameter.cut(part))
+
+    def values(self, part: Part, codes: np.ndarray) -> np.ndarray:
+        """Return the values of a chunk's codes, float32, which may be overwritten."""
+        if self.quantization is None:
+            values = self.scratch.take("values", codes.shape)
+            np.copyto(values, codes, casting="unsafe")
+            return self.weight.round_as_cast(values)
+        scale, zero_point = self.cut_parameters(part)
+        return self.scaled(self.steps(codes, zero_point), scale)
+
+    def steps(self, codes: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+        """Return a chunk's codes less the zero-point, float32, which may be overwritten."""
+        assert self.quantization is not None
+        return self.quantization.steps(codes, zero_point, self.scratch.take("values", codes.shape))
+
+    def scaled(self, steps: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Return the values of ``steps``, codes less zero-point, which are overwritten."""
+        assert self.quantization is not None
+        steps *= scale
+        return self.weight.round_as_cast(self.quantization.round_values(steps))
+
+    def original(self, part: Part) -> np.ndarray:
+        """Return the float original of a chunk, folded as the variant folded it, float32."""
+        assert self.exact is not None
+        exact = self.exact.load(part)
+        if self.factor is not None:
+            exact = exact * self.factor[part[0], None]
+        return self._turn(exact.astype(np.float32, copy=False))
+
+    def sum_squares(self, chunk: np.ndarray) -> np.ndarray:
+        """Return the sum of squares of each channel of a chunk, added up in float64."""
+        return sum_squares(chunk, self.reduced, self.scratch.take("wide", chunk.shape, np.float64))
+
+    def _turn(self, array: np.ndarray) -> np.ndarray:
+        return array.T if self.held.by_columns else array
+
+
+def deal_out(parts: Sequence[P], work: Callable[[Sequence[P]], T]) -> list[T]:
+    """Return what ``work`` made of the parts: of all at once, of each thread's share if many.
+
+    A thread gets every second part, the first one the first.
+    """
+    if len(parts) <= FEW_CHUNKS:
+        return [work(parts)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(work, [parts[i::THREADS] for i in range(THREADS)]))
+
+
+def is_as_read(reference: WeightTensor | None, factor: np.ndarray | None) -> bool:
+    """Whether a comparison reads the original's own values: neither folded nor cast."""
+    return reference is not None and factor is None and not reference.layout
+
+
+def sum_squares(chunk: np.ndarray, axis: int, wide: np.ndarray | None = None) -> np.ndarray:
+    """Return the sum of squares along an axis of a matrix, added up in float64.
+
+    Args:
+        wide: float64 of the chunk's shape, which is overwritten.
+    """
+    wide = np.empty(chunk.shape) if wide is None else wide
+    np.copyto(wide, chunk)
+    # BLAS is quick with short rows; long ones it shares out to threads that wait for each other.
+    if axis == 1 and chunk.shape[1] <= BLAS_ELEMENTS:
+        return np.vecdot(wide, wide)
+    return np.einsum("ij,ij->i" if axis == 1 else "ij,ij->j", wide, wide)
