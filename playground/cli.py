@@ -20,14 +20,14 @@ import click
 
 from playground.utils import exports
 from playground.utils.parameter_inspector import (
+    Comparison,
     Model,
     ModelFileError,
-    Scan,
     VariantFolder,
+    compare_variants,
     find_networks,
     load_model,
     open_folder,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.changing.planning import LayerChange, Plan, plan_model
 from playground.utils.parameter_inspector.changing.rewriting import (
@@ -88,15 +88,15 @@ def check(
     """
     with one_line_errors():
         variants = open_models(models)
-        scan = scan_with_progress(variants)
-        findings = find_problems(variants, scan)
+        comparison = compare_with_progress(variants)
+        findings = find_problems(comparison)
         for finding in findings:
             click.echo(describe_finding(finding, variants))
         if json_file:
-            write(json_file, exports.create_json(variants, scan, findings))
+            write(json_file, exports.create_json(comparison, findings))
         if junit_file:
-            write(junit_file, exports.create_junit(variants, scan, findings, fail_on))
-        refuse_unread_weights(variants, scan)
+            write(junit_file, exports.create_junit(comparison, findings, fail_on))
+        refuse_unread_weights(comparison)
     sys.exit(FOUND if exports.select_findings(findings, fail_on) else 0)
 
 
@@ -115,10 +115,10 @@ def report(folder: Path, output: Path) -> None:
         opened = open_network(folder)
         for reason in opened.unreadable.values():
             click.echo(exports.escape_unprintable(reason), err=True)
-        scan = scan_with_progress(opened.variants)
-        findings = find_problems(opened.variants, scan)
+        comparison = compare_with_progress(opened.variants)
+        findings = find_problems(comparison)
         with progress_bar("Drawing the layers") as progress:
-            write(output, create_report(opened, scan, findings, progress))
+            write(output, create_report(opened, comparison, findings, progress))
 
 
 @main.command()
@@ -158,13 +158,13 @@ def requantize(
             fail("give either --target-sqnr or --target-bytes")
         try:
             variants, name = open_pair(exact, quantized)
-            scan = scan_with_progress(variants)
+            comparison = compare_with_progress(variants)
             with progress_bar("Trying the schemes") as progress:
-                plan = plan_model(scan, variants, name, target_sqnr, target_bytes, progress)
+                plan = plan_model(comparison, name, target_sqnr, target_bytes, progress)
             refuse_unreached(plan)
             if output.exists() and output.samefile(exact):
                 raise RewriteError(f"{output} is the float model itself")
-            saved = save(quantized, create_changes(plan, scan, variants, name), output)
+            saved = save(quantized, create_changes(plan, comparison, name), output)
             for line in describe_plan(plan, saved):
                 click.echo(exports.escape_unprintable(line))
             if samples:
@@ -234,9 +234,11 @@ def refuse_unreached(plan: Plan) -> None:
         if not plan.options:
             raise RewriteError("the model has no quantized weight")
         return
-    (row, reason), *others = reasons.items()
+    (layer_name, reason), *others = reasons.items()
     more = f" (and {len(others)} more)" if others else ""
-    raise RewriteError(f"{exports.shorten_name(row)}: {reason}{more}" if row else reason)
+    raise RewriteError(
+        f"{exports.shorten_name(layer_name)}: {reason}{more}" if layer_name else reason
+    )
 
 
 def save(quantized: Path, changes: Mapping[str, Any], output: Path) -> Saved:
@@ -279,19 +281,19 @@ def open_network(folder: Path) -> VariantFolder:
     raise CannotReadError(f"{folder} holds no .onnx file{hint}")
 
 
-def scan_with_progress(variants: Mapping[str, Model]) -> Scan:
+def compare_with_progress(variants: Mapping[str, Model]) -> Comparison:
     with progress_bar("Reading the weights") as progress:
-        return scan_variants(variants, progress=progress)
+        return compare_variants(variants, progress=progress)
 
 
-def refuse_unread_weights(variants: Mapping[str, Model], scan: Scan) -> None:
+def refuse_unread_weights(comparison: Comparison) -> None:
     """Raise where a weight could not be read: what was not looked at cannot be called healthy."""
-    if not scan.unavailable:
+    if not comparison.unavailable:
         return
-    ((row, variant), reason), *others = scan.unavailable.items()
+    ((layer_name, variant), reason), *others = comparison.unavailable.items()
     more = f" (and {len(others)} more)" if others else ""
-    name = exports.shorten_name(row)
-    raise CannotReadError(f"{file_name(variants[variant])}: {name}: {reason}{more}")
+    name = exports.shorten_name(layer_name)
+    raise CannotReadError(f"{file_name(comparison.variants[variant])}: {name}: {reason}{more}")
 
 
 def write(path: Path, text: str) -> None:
@@ -318,36 +320,37 @@ def describe_finding(finding: Finding, variants: Mapping[str, Model]) -> str:
 def describe_plan(plan: Plan, saved: Saved) -> Iterator[str]:
     """Yield a line for each layer that changed, for what could not, and for the whole."""
     yield from map(describe_change, plan.changes)
-    for row, reason in plan.left_out.items():
-        yield f"{exports.shorten_name(row)}: left as it is: {reason}"
+    for layer_name, reason in plan.left_out.items():
+        yield f"{exports.shorten_name(layer_name)}: left as it is: {reason}"
     if not plan.changes:
         yield "nothing to change: every layer is there already"
     opset = f", now opset {saved.raised_opset}" if saved.raised_opset else ""
     yield (
-        f"worst channel {plan.today_worst_sqnr_db:.1f} -> {plan.worst_sqnr_db:.1f} dB, "
-        f"weights {plan.today_bytes:,} -> {plan.byte_count:,} bytes, "
-        f"file {saved.today_bytes:,} -> {saved.file_bytes:,} bytes{opset}"
+        f"worst channel {plan.current_worst_sqnr_db:.1f} -> {plan.worst_sqnr_db:.1f} dB, "
+        f"weights {plan.current_bytes:,} -> {plan.byte_count:,} bytes, "
+        f"file {saved.current_bytes:,} -> {saved.file_bytes:,} bytes{opset}"
     )
 
 
 def describe_change(change: LayerChange) -> str:
     more = change.after.byte_count - change.before.byte_count
     return (
-        f"{exports.shorten_name(change.row)}: {change.before.scheme} -> {change.after.scheme}: "
+        f"{exports.shorten_name(change.layer_name)}: "
+        f"{change.before.scheme} -> {change.after.scheme}: "
         f"{change.after.gain_db:+.1f} dB, {more:+,} bytes"
     )
 
 
 def describe_truth(truth: Truth) -> Iterator[str]:
     """Yield what each model did on the samples."""
-    models = {"float": truth.exact, "today": truth.today, "changed": truth.changed}
+    models = {"float": truth.exact, "today": truth.current, "changed": truth.changed}
     for name, found in models.items():
         parts = []
         if found.accuracy is not None:
             parts.append(f"accuracy {found.accuracy:.1%} of {truth.sample_count}")
         if found.output_sqnr_db is not None:
             parts.append(f"output SQNR {found.output_sqnr_db:.1f} dB")
-        yield f"{name}: {', '.join(parts) or 'the reference'}"
+        yield f"{name}: {', '.join(parts) or 'the original'}"
 
 
 def file_name(model: Model) -> str:

@@ -20,13 +20,13 @@ with app.setup(hide_code=True):
     from playground.utils.parameter_inspector import (
         METRICS,
         WorkCancelledError,
+        compare_folder,
         count_codes,
         find_networks,
         identify_file,
         identify_folder,
         layer_names,
         open_folder,
-        scan_folder,
         summarize_variant,
     )
     from playground.utils.parameter_inspector.changing import trials
@@ -42,7 +42,7 @@ with app.setup(hide_code=True):
         measure_changes,
         write_changed_model,
     )
-    from playground.utils.parameter_inspector.judging.rules import judge_scan
+    from playground.utils.parameter_inspector.judging.rules import find_problems
 
     KINDS = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
     RANKED_ON_A_PAGE = 50
@@ -98,10 +98,10 @@ def show_findings(findings):
 
 
 @app.function(hide_code=True)
-def render_layer_errors(scan, layer, colors, log):
+def render_layer_errors(comparison, layer, colors, log):
     """Return the error histograms of a layer, without a chart where none can be read."""
-    with spin_if_many("Comparing", count_elements(scan, layer)):
-        errors, problems = tables.count_tables.compute_layer_errors(scan, layer)
+    with spin_if_many("Comparing", count_elements(comparison, layer)):
+        errors, problems = tables.count_tables.compute_layer_errors(comparison, layer)
         if not errors:
             return figures.style.Picture(b"", "", tuple(problems))
         picture = figures.weight_charts.render_errors(errors, colors, log=log, about=layer)
@@ -178,7 +178,7 @@ def takes_long(summaries):
 def start_measuring(folder, set_measured, set_progress):
     """Measure and judge a folder beside the page, and then call ``set_measured(True)``."""
     # The names of a page end before its threads do.
-    measure, judge = scan_folder, judge_scan
+    measure, judge = compare_folder, find_problems
     without, cancellation = suppress, WorkCancelledError
 
     def work(progress, cancelled):
@@ -267,10 +267,10 @@ def show_clickable(table, choose_row):
 
 
 @app.function(hide_code=True)
-def render_weights(scan, layer, log):
+def render_weights(comparison, layer, log):
     """Return the histograms of a layer's weights, without a chart where none can be read."""
-    with spin_if_many("Counting", count_elements(scan, layer)):
-        histograms, problems = tables.count_tables.count_weights(scan, layer)
+    with spin_if_many("Counting", count_elements(comparison, layer)):
+        histograms, problems = tables.count_tables.count_weights(comparison, layer)
         if histograms is None:
             return figures.style.Picture(b"", "", tuple(problems))
         picture = figures.weight_charts.render_histograms(histograms, log=log, about=layer)
@@ -278,9 +278,9 @@ def render_weights(scan, layer, log):
 
 
 @app.function(hide_code=True)
-def count_elements(scan, layer):
+def count_elements(comparison, layer):
     """Return how many weights a layer has in all variants together."""
-    return sum(math.prod(one.weight.shape) for one in scan.rows.get(layer, {}).values())
+    return sum(math.prod(one.weight.shape) for one in comparison.by_variant(layer).values())
 
 
 @app.function(hide_code=True)
@@ -363,13 +363,13 @@ def explain_refusal(compute):
 
 
 @app.function(hide_code=True)
-def open_weight(files, scan, variants, variant, layer):
+def open_weight(files, comparison, variant, layer):
     """Return the weight of a layer to try schemes on, or None and why there is none.
 
     Very large weights are read each time, so that what viewers share stays bounded.
     """
-    size = math.prod(scan.rows[layer][variant].weight.shape)
-    read = partial(trials.open_weight, scan, variants, variant, layer)
+    size = math.prod(comparison.measured(layer, variant).weight.shape)
+    read = partial(trials.open_weight, comparison, variant, layer)
     shared = partial(trials.opened.get, (files, variant, layer), read)
     with spin_if_many("Reading", size):
         return explain_refusal(read if size > LARGE_WEIGHT else shared)
@@ -378,7 +378,7 @@ def open_weight(files, scan, variants, variant, layer):
 @app.function(hide_code=True)
 def attempt_scheme(files, variant, on_trial, scheme):
     """Return what a scheme would make of a weight beside today, or None and why it cannot."""
-    key = files, variant, on_trial.row, scheme
+    key = files, variant, on_trial.layer_name, scheme
     with spin_if_many("Quantizing", on_trial.exact.size):
         return explain_refusal(lambda: trials.attempts.get(key, lambda: on_trial.attempt(scheme)))
 
@@ -386,7 +386,7 @@ def attempt_scheme(files, variant, on_trial, scheme):
 @app.function(hide_code=True)
 def list_candidates(files, variant, on_trial):
     """Return the schemes worth trying, or None and why."""
-    key = files, variant, on_trial.row
+    key = files, variant, on_trial.layer_name
     with spin_if_many("Trying the candidates on", on_trial.exact.size):
         return explain_refusal(lambda: trials.candidates.get(key, on_trial.list_candidates))
 
@@ -552,7 +552,7 @@ def create_target(kind, plan):
     sizes = tables.trial_tables.list_size_targets(plan)
     label = "at most, in bytes"
     return mo.ui.slider(
-        steps=sizes, value=plan.today_bytes, label=label, show_value=True, full_width=True
+        steps=sizes, value=plan.current_bytes, label=label, show_value=True, full_width=True
     )
 
 
@@ -601,10 +601,10 @@ def write_file(create, path, name):
 @app.function(hide_code=True)
 def show_truth(create, variants, variant, folder):
     """Return what float, today's and the changed model do on the samples, or why that failed."""
-    exact, today = next(iter(variants.values())).path, variants[variant].path
+    exact, current = next(iter(variants.values())).path, variants[variant].path
     try:
         with mo.status.spinner("Running the three models", remove_on_exit=True):
-            truth = measure_changes(exact, today, create(), folder.path / "samples.npz")
+            truth = measure_changes(exact, current, create(), folder.path / "samples.npz")
     except (ValueError, OSError) as error:
         return say([f"This cannot be measured: {error}."], "warn")
     return show_table(tables.trial_tables.create_truth_table(truth))
@@ -741,16 +741,16 @@ def measure_weights(folder, get_measured, set_measured, set_read, summaries):
     with mo.status.progress_bar(
         total=_total, title="Reading the weights", remove_on_exit=True
     ) as _bar:
-        scan = scan_folder(folder, lambda *_: _bar.update())
-    pairings, ranges = scan.pairings, scan.ranges
-    return pairings, ranges, scan
+        comparison = compare_folder(folder, lambda *_: _bar.update())
+    pairings, ranges = comparison.pairings, comparison.ranges
+    return pairings, ranges, comparison
 
 
 @app.cell
-def judge_layers(scan, variants):
+def judge_layers(comparison):
     with mo.status.spinner("Looking for problems", remove_on_exit=True):
-        findings = judge_scan(variants, scan)
-    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
+        findings = find_problems(comparison)
+    ranked = tables.ranking.rank_layers(comparison, findings)
     return findings, ranked
 
 
@@ -902,8 +902,8 @@ def show_unpaired(pairings, variants):
 
 
 @app.cell
-def show_not_understood(scan, variants):
-    _table = tables.pairing_tables.create_not_understood_table(variants, scan)
+def show_not_understood(comparison):
+    _table = tables.pairing_tables.create_not_understood_table(comparison)
     show_problems(f"{len(_table)} parameters not understood", _table)
     return
 
@@ -920,11 +920,13 @@ def ask_why():
 
 
 @app.cell
-def choose_layer(get_layer, layer_options, pairings, scan, select, variants):
+def choose_layer(get_layer, layer_options, pairings, comparison, select, variants):
     layer = get_layer()
     names = layer_names(variants, layer, pairings)
     measured = {
-        name: one for name, one in scan.rows.get(layer, {}).items() if one.quantization is not None
+        name: one
+        for name, one in comparison.by_variant(layer).items()
+        if one.quantization is not None
     }
     create_layer_control(layer_options, layer, select)
     return layer, measured, names
@@ -960,10 +962,10 @@ def show_count_scale(explanations, log_counts, ranges):
 
 
 @app.cell
-def show_histograms(files, layer, log_counts, scan):
+def show_histograms(files, layer, log_counts, comparison):
     _picture = figures.style.pictures.get(
         ("histograms", files, layer, log_counts.value),
-        lambda: render_weights(scan, layer, log_counts.value),
+        lambda: render_weights(comparison, layer, log_counts.value),
     )
     show_picture(_picture, otherwise="This layer has no weights to draw.")
     return
@@ -993,11 +995,11 @@ def show_codes(colors, explanations, files, layer, log_counts, measured):
 
 
 @app.cell
-def show_errors(colors, explanations, files, layer, log_counts, measured, scan):
+def show_errors(colors, explanations, files, layer, log_counts, measured, comparison):
     mo.stop(not any(one.sums.e_square is not None for one in measured.values()))
     _picture = figures.style.pictures.get(
         ("errors", files, layer, log_counts.value),
-        lambda: render_layer_errors(scan, layer, colors, log_counts.value),
+        lambda: render_layer_errors(comparison, layer, colors, log_counts.value),
     )
     show_picture(_picture, explanations["errors"])
     return
@@ -1015,14 +1017,14 @@ def ask_what_would_fix_it(variants):
 
 
 @app.cell
-def open_trial(files, get_variant, layer, ranked, scan, select, variants):
+def open_trial(files, get_variant, layer, ranked, comparison, select, variants):
     # The worst stands first.
     _names = [one.variant for one in ranked if one.layer == layer and one.is_quantized]
     mo.stop(not _names, say(tables.trial_tables.explain_no_trial(list(variants))))
     trial_variant = get_variant() if get_variant() in _names else _names[0]
     # In a list: a control with a name of its own runs its readers, once more than the state.
     variant_controls = [create_variant_control(_names, trial_variant, partial(select, layer))]
-    on_trial, _why = open_weight(files, scan, variants, trial_variant, layer)
+    on_trial, _why = open_weight(files, comparison, trial_variant, layer)
     mo.stop(on_trial is None, say([_why]))
     get_scheme, set_scheme = mo.state(on_trial.scheme, allow_self_loops=True)
     show_details("What the controls mean", tables.trial_tables.create_control_table())
@@ -1096,11 +1098,11 @@ def apply_candidate(candidate_table, set_scheme, shown_candidates):
 
 
 @app.cell
-def offer_trial(explanations, folder, layer, scan, trial, trial_variant, variants):
+def offer_trial(explanations, folder, layer, comparison, trial, trial_variant, variants):
     # A result belongs to one trial: the next one asks again.
-    _changed = trial.tried.scheme != trial.today.scheme
+    _changed = trial.tried.scheme != trial.current.scheme
     write_trial, run_trial = create_run_buttons(folder, "this change", _changed)
-    create_trial = partial(create_change, scan, variants, trial_variant, layer, trial.tried.scheme)
+    create_trial = partial(create_change, comparison, trial_variant, layer, trial.tried.scheme)
     mo.vstack([explanations["truth"], show_buttons(folder, write_trial, run_trial)])
     return create_trial, run_trial, write_trial
 
@@ -1139,7 +1141,7 @@ def choose_plan_variant(ranked):
 
 
 @app.cell
-def hold_search(plan_choice, scan):
+def hold_search(plan_choice, comparison):
     # What came of the search: nothing yet, an event that stops it, options, or why it ended.
     plan_variant = plan_choice.value
     get_run, set_run = mo.state(None, allow_self_loops=True)
@@ -1155,9 +1157,9 @@ def control_search(get_run, plan_choice, set_run):
 
 
 @app.cell
-def search_options(files, get_run, plan_variant, scan, set_progress, set_run, variants):
+def search_options(files, get_run, plan_variant, comparison, set_progress, set_run, variants):
     mo.stop(not isinstance(get_run(), threading.Event))
-    _search = partial(list_options, scan, variants, plan_variant)
+    _search = partial(list_options, comparison, plan_variant)
     start_search((files, plan_variant), _search, get_run(), set_run, set_progress)
     return
 
@@ -1233,8 +1235,8 @@ def offer_plan(folder, plan):
 
 
 @app.cell
-def prepare_plan(plan, plan_variant, scan, variants):
-    create_plan = partial(create_changes, plan, scan, variants, plan_variant)
+def prepare_plan(plan, plan_variant, comparison):
+    create_plan = partial(create_changes, plan, comparison, plan_variant)
     return (create_plan,)
 
 
@@ -1265,8 +1267,8 @@ def ask_what_to_take(variants):
 
 
 @app.cell
-def choose_exclusion(findings, scan, variants):
-    _layers, _bad = tables.finding_tables.list_layers_to_exclude(scan, findings)
+def choose_exclusion(findings, comparison):
+    _layers, _bad = tables.finding_tables.list_layers_to_exclude(comparison, findings)
     exclude_layers = mo.ui.multiselect(_layers, value=_bad, label="Layers", full_width=True)
     exclude_tool = mo.ui.dropdown(
         [*exports.EXCLUSIONS, PER_CHANNEL], value=next(iter(exports.EXCLUSIONS)), label="For"
@@ -1291,11 +1293,11 @@ def explain_downloads(variants):
 
 
 @app.cell
-def offer_tables(findings, model_choice, scan, variants):
+def offer_tables(findings, model_choice, comparison):
     _files = {
-        "metrics.csv": lambda: exports.create_metrics_csv(scan, findings),
+        "metrics.csv": lambda: exports.create_metrics_csv(comparison, findings),
         "findings.csv": lambda: exports.create_findings_csv(findings),
-        "everything.json": lambda: exports.create_json(variants, scan, findings),
+        "everything.json": lambda: exports.create_json(comparison, findings),
     }
     offer(model_choice.value, _files)
     return
@@ -1325,12 +1327,12 @@ def choose_graph(ranked, variants):
 
 
 @app.cell
-def offer_overlays(findings, graph_file, graph_metric, graph_variant, model_choice, scan, variants):
+def offer_overlays(findings, graph_file, graph_metric, graph_variant, model_choice, comparison):
     _graph, _colors = graph_file.value, (graph_variant.value, graph_metric.value)
     _files = {
-        "netron.json": lambda: exports.create_netron_attachment(variants, scan, findings, _graph),
+        "netron.json": lambda: exports.create_netron_attachment(comparison, findings, _graph),
         "model-explorer.json": lambda: exports.create_model_explorer_data(
-            variants, scan, *_colors, _graph
+            comparison, *_colors, _graph
         ),
     }
     offer(model_choice.value, _files)
@@ -1338,8 +1340,8 @@ def offer_overlays(findings, graph_file, graph_metric, graph_variant, model_choi
 
 
 @app.cell
-def settle_once_opened(scan):
-    settle() if scan.rows else None
+def settle_once_opened(comparison):
+    settle() if comparison.weights else None
     return
 
 

@@ -41,11 +41,11 @@ from playground.utils.parameter_inspector import (
     Model,
     ModelFileError,
     VariantFolder,
+    compare_variants,
     count_codes,
     layer_names,
     list_layers,
     load_model,
-    scan_variants,
     summarize_variant,
 )
 from playground.utils.parameter_inspector.judging.rules import find_problems
@@ -124,73 +124,75 @@ def go_all_the_way(content: bytes, folder: Path, *, pictures: bool = False) -> s
 
 def see_everything(variants: Mapping[str, Model], folder: Path, *, pictures: bool = True) -> None:
     """Make every number, table, export and picture of some variants, and look at each sentence."""
-    scan = scan_variants(variants)
-    findings = find_problems(variants, scan)
-    for sentence in list_sentences(variants, scan, findings):
+    comparison = compare_variants(variants)
+    findings = find_problems(comparison)
+    for sentence in list_sentences(comparison, findings):
         assert is_one_sentence(sentence), repr(sentence)
-    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
+    ranked = tables.ranking.rank_layers(comparison, findings)
     tables.overview.create_variant_table([summarize_variant(*one) for one in variants.items()])
     tables.ranking.create_severity_options(ranked)
-    ranking = tables.ranking.create_ranking(ranked, scan.pairings)
+    ranking = tables.ranking.create_ranking(ranked, comparison.pairings)
     for column, write in tables.ranking.format_ranking(ranking).items():
         ranking[column].map(write)
     tables.ranking.summarize_findings(findings, ranked)
     tables.text.to_html(
-        tables.pairing_tables.create_unpaired_table(next(iter(variants)), scan.pairings)
+        tables.pairing_tables.create_unpaired_table(next(iter(variants)), comparison.pairings)
     )
-    tables.text.to_html(tables.pairing_tables.create_not_understood_table(variants, scan))
-    options = tables.layer_tables.create_layer_options(variants, scan.pairings)
+    tables.text.to_html(tables.pairing_tables.create_not_understood_table(comparison))
+    options = tables.layer_tables.create_layer_options(variants, comparison.pairings)
     for row in options.values():
-        names = layer_names(variants, row, scan.pairings)
+        names = layer_names(variants, row, comparison.pairings)
         tables.text.to_html(tables.layer_tables.create_parameter_table(variants, names))
-        tables.text.to_html(tables.pairing_tables.create_pairing_table(scan.pairings, row))
+        tables.text.to_html(tables.pairing_tables.create_pairing_table(comparison.pairings, row))
         tables.layer_tables.explain_layer(variants, names)
-    write_exports(variants, scan, findings)
+    write_exports(comparison, findings)
     if pictures:
-        draw_everything(variants, scan, options.values())
-        report.create_report(VariantFolder(folder, variants, {}), scan, findings).encode()
+        draw_everything(comparison, options.values())
+        report.create_report(VariantFolder(folder, variants, {}), comparison, findings).encode()
 
 
-def list_sentences(variants: Mapping[str, Model], scan: Any, findings: Any) -> list[str]:
+def list_sentences(comparison: Any, findings: Any) -> list[str]:
     """Return all that is said about what could not be read or is wrong."""
-    layers = [layer for model in variants.values() for layer in list_layers(model)]
+    layers = [layer for model in comparison.variants.values() for layer in list_layers(model)]
     said = [reason for layer in layers for reason in layer.not_understood]
-    said += scan.unavailable.values()
+    said += comparison.unavailable.values()
     return said + [text for finding in findings for text in (finding.evidence, finding.remedy)]
 
 
-def write_exports(variants: Mapping[str, Model], scan: Any, findings: Any) -> None:
-    names, rows = list(variants), list(scan.rows)
-    exclusion = exports.create_exclusion(variants, scan.pairings, rows)
+def write_exports(variants: Mapping[str, Model], comparison: Any, findings: Any) -> None:
+    names, rows = list(variants), list(comparison.weights)
+    exclusion = exports.create_exclusion(variants, comparison.pairings, rows)
     texts = [
-        exports.create_metrics_csv(scan, findings),
+        exports.create_metrics_csv(comparison, findings),
         exports.create_findings_csv(findings),
-        exports.create_json(variants, scan, findings),
-        exports.create_junit(variants, scan, findings),
-        exports.create_netron_attachment(variants, scan, findings, names[-1]),
-        exports.create_model_explorer_data(variants, scan, names[-1]),
+        exports.create_json(comparison, findings),
+        exports.create_junit(comparison, findings),
+        exports.create_netron_attachment(comparison, findings, names[-1]),
+        exports.create_model_explorer_data(comparison, names[-1]),
         *(write(exclusion) for write in exports.EXCLUSIONS.values()),
-        exports.quantize_per_channel_in_onnxruntime(variants, scan.pairings, rows, names[-1]),
+        exports.quantize_per_channel_in_onnxruntime(variants, comparison.pairings, rows, names[-1]),
     ]
     for text in texts:
         text.encode()
 
 
-def draw_everything(variants: Mapping[str, Model], scan: Any, rows: Any) -> None:
+def draw_everything(variants: Mapping[str, Model], comparison: Any, rows: Any) -> None:
     """Draw the heatmap, and the four charts of each layer."""
     colors = figures.style.color_variants(list(variants))
-    if scan.ranges:
+    if comparison.ranges:
         for log in (False, True):
-            figures.heatmap.render_heatmap(scan.ranges, list(variants), log=log)
+            figures.heatmap.render_heatmap(comparison.ranges, list(variants), log=log)
     for row in rows:
-        counted, _ = tables.count_tables.count_weights(scan, row)
+        counted, _ = tables.count_tables.count_weights(comparison, row)
         if counted is not None:
             figures.weight_charts.render_histograms(counted, log=True, about=row)
-        measured = {n: m for n, m in scan.rows.get(row, {}).items() if m.quantization is not None}
+        measured = {
+            n: m for n, m in comparison.by_variant(row).items() if m.quantization is not None
+        }
         if measured:
             figures.channel_charts.render_channels(measured, colors, about=row)
             figures.code_charts.render_codes(count_codes(measured), colors, about=row)
-        errors, _ = tables.count_tables.compute_layer_errors(scan, row)
+        errors, _ = tables.count_tables.compute_layer_errors(comparison, row)
         if errors:
             figures.weight_charts.render_errors(errors, colors, about=row)
 

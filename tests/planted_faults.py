@@ -27,7 +27,7 @@ from models_for_tests import (
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
-from playground.utils.parameter_inspector import load_model, scan_variants
+from playground.utils.parameter_inspector import compare_variants, load_model
 from playground.utils.parameter_inspector.judging.rules import Finding, find_problems
 
 Variants = Mapping[str, onnx.ModelProto]
@@ -111,8 +111,8 @@ def healthy_uint8() -> onnx.ModelProto:
     return onnx.load_from_string(_host(False))
 
 
-def pair(variant: onnx.ModelProto, reference: onnx.ModelProto | None = None) -> Variants:
-    return {"FP32": reference or float_network(), "variant": variant}
+def pair(variant: onnx.ModelProto, original: onnx.ModelProto | None = None) -> Variants:
+    return {"FP32": original or float_network(), "variant": variant}
 
 
 def tied_network(first: bool, second: bool) -> onnx.ModelProto:
@@ -270,8 +270,8 @@ def wiped_channel() -> Variants:
 @plant("channel-collapse", "conv1", "error")
 def narrow_channels() -> Variants:
     """seven of 24 channels are 60 times narrower, under one scale."""
-    reference = float_network(W1=_narrowed("W1", 7, 1 / 60))
-    return pair(quantized(reference, **UINT8_PER_TENSOR), reference)
+    original = float_network(W1=_narrowed("W1", 7, 1 / 60))
+    return pair(quantized(original, **UINT8_PER_TENSOR), original)
 
 
 @plant("channel-collapse", "conv1", "warning")
@@ -283,8 +283,8 @@ def narrow_channels_alone() -> Variants:
 @plant("channel-collapse", "fc", "error")
 def narrow_channels_int4() -> Variants:
     """two of ten channels are 30 times narrower, under one int4 scale."""
-    reference = float_network(W4=_narrowed("W4", 2, 1 / 30))
-    return pair(_with_dense(reference, top=7, code_type=ml_dtypes.int4), reference)
+    original = float_network(W4=_narrowed("W4", 2, 1 / 30))
+    return pair(_with_dense(original, top=7, code_type=ml_dtypes.int4), original)
 
 
 def _with_dense(model: onnx.ModelProto, axis: int | None = None, **options: Any) -> onnx.ModelProto:
@@ -308,8 +308,8 @@ def _with_dense(model: onnx.ModelProto, axis: int | None = None, **options: Any)
 @plant("range-disparity", "depthwise", "warning")
 def wide_filter() -> Variants:
     """one depthwise filter is six times wider, under one scale."""
-    reference = float_network(W2=_narrowed("W2", 1, 6))
-    return pair(quantized(reference, **UINT8_PER_TENSOR), reference)
+    original = float_network(W2=_narrowed("W2", 1, 6))
+    return pair(quantized(original, **UINT8_PER_TENSOR), original)
 
 
 @plant("range-disparity", "depthwise", "warning")
@@ -321,8 +321,8 @@ def wide_filter_alone() -> Variants:
 @plant("range-disparity", "pointwise", "warning")
 def wide_pointwise() -> Variants:
     """two channels of a pointwise layer are six times wider, under one scale."""
-    reference = float_network(W3=_narrowed("W3", 2, 6))
-    return pair(quantized(reference, **UINT8_PER_TENSOR), reference)
+    original = float_network(W3=_narrowed("W3", 2, 6))
+    return pair(quantized(original, **UINT8_PER_TENSOR), original)
 
 
 @plant(
@@ -333,8 +333,8 @@ def wide_pointwise() -> Variants:
 )
 def folded_filter() -> Variants:
     """one depthwise filter is 400 times wider, as batch-norm folding makes them."""
-    reference = float_network(W2=_narrowed("W2", 1, 400))
-    return pair(quantized(reference, **UINT8_PER_TENSOR), reference)
+    original = float_network(W2=_narrowed("W2", 1, 400))
+    return pair(quantized(original, **UINT8_PER_TENSOR), original)
 
 
 @plant("clipping", "conv1", "warning")
@@ -398,9 +398,9 @@ def outliers() -> Variants:
     weight[8] = 16
     codes, scale = quantize(weight, top=7, code_type=ml_dtypes.int4)
     node = helper.make_node("MatMul", ["x", "W"], ["y"], "matmul")
-    reference = make_model([node], {"W": weight}, inputs={"x": (3, 6000)})
+    original = make_model([node], {"W": weight}, inputs={"x": (3, 6000)})
     nodes = [dequantize_node(("q", "s"), "W"), node]
-    return pair(make_model(nodes, {"q": codes, "s": scale}, inputs={"x": (3, 6000)}), reference)
+    return pair(make_model(nodes, {"q": codes, "s": scale}, inputs={"x": (3, 6000)}), original)
 
 
 @plant("unused-codes", "pointwise", "warning")
@@ -513,10 +513,10 @@ def shifted_bias() -> Variants:
 @plant("bias-scale", "fc", "error")
 def gemm_beta() -> Variants:
     """onnxruntime's own: Gemm's beta of 2 is multiplied into the bias scale and set to 1."""
-    reference = float_network()
-    gemm = next(node for node in reference.graph.node if node.name == "fc")
+    original = float_network()
+    gemm = next(node for node in original.graph.node if node.name == "fc")
     gemm.attribute.append(helper.make_attribute("beta", 2.0))
-    return pair(quantized(reference, **INT8_PER_CHANNEL), reference)
+    return pair(quantized(original, **INT8_PER_CHANNEL), original)
 
 
 @plant("bias-overflow", "depthwise", "error")
@@ -528,8 +528,8 @@ def saturated_bias() -> Variants:
 @plant("bias-overflow", "fc", "warning")
 def bias_beyond_int32() -> Variants:
     """a channel's weight is 1e-10 of the others, its bias is still float."""
-    reference = float_network(W4=_narrowed("W4", 1, 1e-10))
-    return pair(_with_dense(reference, axis=0), reference)
+    original = float_network(W4=_narrowed("W4", 1, 1e-10))
+    return pair(_with_dense(original, axis=0), original)
 
 
 @plant("axis-mismatch", "fc", "error")
@@ -560,8 +560,8 @@ def wrong_axis_of_a_square() -> Variants:
         helper.make_node("Transpose", ["values"], ["w"], perm=[2, 1, 0, 3]),
         conv,
     ]
-    reference = make_model([conv], {"w": weight}, inputs={"x": (1, 8, 9, 10)})
-    return pair(make_model(nodes, {"q": codes, "s": scale}, inputs={"x": (1, 8, 9, 10)}), reference)
+    original = make_model([conv], {"w": weight}, inputs={"x": (1, 8, 9, 10)})
+    return pair(make_model(nodes, {"q": codes, "s": scale}, inputs={"x": (1, 8, 9, 10)}), original)
 
 
 @plant("u8s8-saturation", "", "note")
@@ -781,8 +781,8 @@ def healthy_models() -> dict[str, Callable[[], Variants]]:
 
 
 def _of(options: Mapping[str, Any] = INT8_PER_CHANNEL, **changed: np.ndarray) -> Variants:
-    reference = float_network(**changed)
-    return pair(quantized(reference, **options), reference)
+    original = float_network(**changed)
+    return pair(quantized(original, **options), original)
 
 
 def _sparse(share: float) -> np.ndarray:
@@ -804,7 +804,7 @@ def _uniform() -> np.ndarray:
 
 def problems_of(variants: Variants) -> tuple[Finding, ...]:
     models = {name: load_model(model) for name, model in variants.items()}
-    return find_problems(models, scan_variants(models))
+    return find_problems(compare_variants(models))
 
 
 def is_found(fault: Fault, findings: tuple[Finding, ...]) -> bool:

@@ -33,7 +33,7 @@ DIAGRAM = """
     tracing
     layers
     pairing variants
-    scan
+    comparison
     channels requantize
     planning
     rewrite trials

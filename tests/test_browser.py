@@ -484,7 +484,7 @@ def test_the_ticked_layers_and_the_tool_decide_the_text_to_paste(open_page):
 def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_do(open_page):
     viewer = open_page("model=dscnn")
     viewer.wait_for_trial("uint8 per-tensor asymmetric")
-    today = {
+    current = {
         "Variant": "UINT8",
         "Data type": "uint8",
         "Bits": "all 8",
@@ -492,7 +492,7 @@ def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_
         "Zero-point": "asymmetric",
         "Clipping": "none",
     }
-    assert viewer.shown_scheme() == today
+    assert viewer.shown_scheme() == current
     assert viewer.control("Axis").is_disabled()
     assert viewer.control("Block size").is_disabled()
     before = viewer.page.locator(TRIAL).get_attribute("src")
@@ -504,7 +504,7 @@ def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_
     assert viewer.control("Axis").is_enabled()
     viewer.page.get_by_role("button", name="Back to today").click()
     viewer.wait_for_trial("uint8 per-tensor asymmetric")
-    assert viewer.shown_scheme() == today
+    assert viewer.shown_scheme() == current
 
 
 def test_a_change_of_a_control_runs_each_cell_once_and_draws_nothing_of_section_3(open_page):

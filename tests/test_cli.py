@@ -45,7 +45,7 @@ def files(tmp_path):
 def plant(monkeypatch, *severities: str, layer: str = "fc1", text: str = "It is so.") -> None:
     """Have the rules find one problem of each severity, and no other."""
     found = tuple(Finding("a-rule", s, "INT8", layer, text, "Do this.", {}) for s in severities)
-    monkeypatch.setattr(cli, "find_problems", lambda variants, scan: found)
+    monkeypatch.setattr(cli, "find_problems", lambda comparison: found)
 
 
 # The verdict --------------------------------------------------------------------------------------

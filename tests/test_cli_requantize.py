@@ -11,7 +11,12 @@ from models_for_tests import convnet, quantized_statically
 from onnxruntime.quantization import QuantFormat, QuantType
 from test_cli import MODELS, refused, run, run_command
 
-from playground.utils.parameter_inspector import list_layers, load_model, open_folder, scan_variants
+from playground.utils.parameter_inspector import (
+    compare_variants,
+    list_layers,
+    load_model,
+    open_folder,
+)
 from playground.utils.parameter_inspector.changing.planning import plan_model
 from playground.utils.parameter_inspector.changing.rewriting import (
     create_changes,
@@ -39,13 +44,13 @@ def test_the_true_command_heals_dscnn_and_shows_it(tmp_path):
         "requantize", FLOAT, UINT8, "--target-sqnr", 30, "-o", out, "--samples", SAMPLES
     )
     assert (done.returncode, done.stderr) == (0, "")
-    *changes, whole, exact, today, changed = done.stdout.splitlines()
+    *changes, whole, exact, current, changed = done.stdout.splitlines()
     assert changes[0].startswith(
         "/block1/conv_dw/Conv: uint8 per-tensor asymmetric -> uint8 per-channel asymmetric: +47."
     )
     assert all(re.search(r": [+-][\d.]+ dB, [+-][\d,]+ bytes$", line) for line in changes)
     assert f"file {UINT8.stat().st_size:,} -> {out.stat().st_size:,} bytes" in whole
-    accuracy = [float(re.search(r"accuracy ([\d.]+)%", x)[1]) for x in (exact, today, changed)]
+    accuracy = [float(re.search(r"accuracy ([\d.]+)%", x)[1]) for x in (exact, current, changed)]
     assert accuracy[0] > 98 and accuracy[1] < 50 and accuracy[2] > 98
     assert "output SQNR" in changed and "output SQNR" not in exact
 
@@ -53,9 +58,9 @@ def test_the_true_command_heals_dscnn_and_shows_it(tmp_path):
 def test_the_file_is_the_one_that_the_page_offers(tmp_path):
     assert run("requantize", FLOAT, UINT8, "--target-sqnr", 30, "-o", tmp_path / "a").exit_code == 0
     variants = open_folder(MODELS / "dscnn").variants
-    scan = scan_variants(variants)
-    plan = plan_model(scan, variants, "UINT8", target_sqnr_db=30)
-    save_changed_model(UINT8, create_changes(plan, scan, variants, "UINT8"), tmp_path / "b")
+    comparison = compare_variants(variants)
+    plan = plan_model(comparison, "UINT8", target_sqnr_db=30)
+    save_changed_model(UINT8, create_changes(plan, comparison, "UINT8"), tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

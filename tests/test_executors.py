@@ -23,7 +23,12 @@ from models_for_tests import (
 )
 from onnx import helper
 
-from playground.utils.parameter_inspector import Scan, load_model, pair_variants, scan_variants
+from playground.utils.parameter_inspector import (
+    Comparison,
+    compare_variants,
+    load_model,
+    pair_variants,
+)
 from playground.utils.parameter_inspector.measuring.comparison import LayerWork, list_work
 from playground.utils.parameter_inspector.reading.variants import open_folder
 
@@ -75,17 +80,17 @@ def variants(folders):
     return {name: open_folder(folder).variants for name, folder in folders.items()}
 
 
-def all_metrics(scan: Scan) -> dict[tuple[str, str], Mapping[str, float]]:
-    assert scan.rows
-    assert not scan.unavailable
+def all_metrics(comparison: Comparison) -> dict[tuple[str, str], Mapping[str, float]]:
+    assert comparison.weights
+    assert not comparison.unavailable
     return {
         (row, variant): one.metrics
-        for row, measured in scan.rows.items()
+        for row, measured in comparison.weights.items()
         for variant, one in measured.items()
     }
 
 
-def assert_same_metrics(actual: Scan, expected: Scan) -> None:
+def assert_same_metrics(actual: Comparison, expected: Comparison) -> None:
     found, wanted = all_metrics(actual), all_metrics(expected)
     assert list(found) == list(wanted)
     for where, metrics in wanted.items():
@@ -106,7 +111,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 def test_the_work_of_a_large_layer_is_a_small_record(variants):
     pair = variants["large"]
     work = list_work(pair, pair_variants(pair))
-    assert {name for item in work for name in (item.variant, item.original)} == set(pair)
+    assert {name for item in work for name in (item.variant, item.original_variant)} == set(pair)
     weight_bytes = math.prod(LARGE)  # of the codes; the float weight has four times as many
     for item in work:
         assert len(pickle.dumps(item)) < weight_bytes / 20
@@ -124,13 +129,13 @@ def test_work_that_went_through_pickle_measures_the_same(variants):
 
 @pytest.mark.parametrize("network", ["convnet", "mlp", "large", "dscnn", "resnet8"])
 def test_other_processes_find_exactly_the_metrics_of_the_threads(variants, processes, network):
-    threads = scan_variants(variants[network])
-    assert_same_metrics(scan_variants(variants[network], executor=processes), threads)
+    threads = compare_variants(variants[network])
+    assert_same_metrics(compare_variants(variants[network], executor=processes), threads)
 
 
 def test_a_model_that_came_without_a_file_is_measured_by_other_processes_too(processes):
     given = {name: load_model(model) for name, model in large_pair().items()}
-    assert_same_metrics(scan_variants(given, executor=processes), scan_variants(given))
+    assert_same_metrics(compare_variants(given, executor=processes), compare_variants(given))
 
 
 def test_a_weight_that_other_processes_cannot_read_hides_no_other(tmp_path, processes):
@@ -141,15 +146,16 @@ def test_a_weight_that_other_processes_cannot_read_hides_no_other(tmp_path, proc
     model.graph.node.append(helper.make_node("MatMul", ["y", "absent"], ["z"], "broken"))
     path = tmp_path / "m.onnx"
     path.write_bytes(model.SerializeToString())
-    scan = scan_variants({"FP32": load_model(path)}, executor=processes)
-    assert list(scan.rows["matmul"]) == ["FP32"]
-    assert "absent.data" in scan.unavailable["broken", "FP32"]
+    comparison = compare_variants({"FP32": load_model(path)}, executor=processes)
+    assert list(comparison.weights["matmul"]) == ["FP32"]
+    assert "absent.data" in comparison.unavailable["broken", "FP32"]
 
 
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip(
-        "distributed", reason="dask.distributed is not installed: no scan was run on a cluster"
+        "distributed",
+        reason="dask.distributed is not installed: no scan was run on a cluster",
     )
     with (
         distributed.LocalCluster(
@@ -165,11 +171,11 @@ def cluster():
 
 @pytest.mark.parametrize("network", ["convnet", "mlp", "large", "dscnn"])
 def test_a_dask_cluster_finds_exactly_the_metrics_of_the_threads(variants, cluster, network):
-    threads = scan_variants(variants[network])
+    threads = compare_variants(variants[network])
     with cluster.get_executor() as executor:
         told: list[int] = []
-        scan = scan_variants(
+        comparison = compare_variants(
             variants[network], progress=lambda done, *_: told.append(done), executor=executor
         )
-    assert_same_metrics(scan, threads)
-    assert told == list(range(1, len(all_metrics(scan)) + 1))
+    assert_same_metrics(comparison, threads)
+    assert told == list(range(1, len(all_metrics(comparison)) + 1))

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType
 
 from playground.utils import exports
-from playground.utils.parameter_inspector import METRICS, load_model, scan_variants
+from playground.utils.parameter_inspector import METRICS, compare_variants, load_model
 from playground.utils.parameter_inspector.judging.rules import Finding
 
 HOSTILE = (
@@ -68,31 +68,31 @@ def chain(names, *, quantized: bool, dtype=np.int8) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def hostile():
-    """Float and quantized variant, their scan, and a finding about every layer."""
+    """Float and quantized variant, their comparison, and a finding about every layer."""
     variants = {
         "FP32": load_model(chain(HOSTILE, quantized=False)),
         "INT8": load_model(chain(HOSTILE, quantized=True)),
     }
-    scan = scan_variants(variants)
+    comparison = compare_variants(variants)
     findings = [
         Finding("a-rule", "error", "INT8", row, f"{row} is bad", f"help {row}", {"x": math.inf})
-        for row in scan.rows
+        for row in comparison.weights
     ]
-    return variants, scan, findings
+    return comparison, findings
 
 
 def rows_of(hostile, names):
-    _, scan, _ = hostile
-    return [row for row, m in scan.rows.items() if m["FP32"].layer.node_name in names]
+    comparison, _ = hostile
+    return [row for row, m in comparison.weights.items() if m["FP32"].layer.node_name in names]
 
 
 # CSV and JSON -------------------------------------------------------------------------------------
 
 
 def test_pandas_reads_every_metric_back_from_the_csv(hostile):
-    _, scan, findings = hostile
-    table = pd.read_csv(io.StringIO(exports.create_metrics_csv(scan, findings)))
-    measured = [one for row in scan.rows.values() for one in row.values()]
+    comparison, findings = hostile
+    table = pd.read_csv(io.StringIO(exports.create_metrics_csv(comparison, findings)))
+    measured = [one for row in comparison.weights.values() for one in row.values()]
     assert len(table) == len(measured)
     for metric in METRICS:
         expected = [one.metrics[metric.name] for one in measured]
@@ -100,15 +100,15 @@ def test_pandas_reads_every_metric_back_from_the_csv(hostile):
 
 
 def test_a_metric_that_a_layer_cannot_have_is_an_empty_cell(hostile):
-    _, scan, _ = hostile
-    line = next(csv.DictReader(io.StringIO(exports.create_metrics_csv(scan))))
+    comparison, _ = hostile
+    line = next(csv.DictReader(io.StringIO(exports.create_metrics_csv(comparison))))
     assert line["variant"] == "FP32"
     assert line["sqnr_db"] == ""
 
 
 def test_no_text_cell_of_a_csv_begins_a_formula(hostile):
-    _, scan, findings = hostile
-    metrics = list(csv.DictReader(io.StringIO(exports.create_metrics_csv(scan, findings))))
+    comparison, findings = hostile
+    metrics = list(csv.DictReader(io.StringIO(exports.create_metrics_csv(comparison, findings))))
     texts = [line[key] for line in metrics for key in ("layer", "layer_in_file", "findings")]
     texts += [
         cell
@@ -120,29 +120,29 @@ def test_no_text_cell_of_a_csv_begins_a_formula(hostile):
 
 
 def test_a_csv_keeps_every_name_to_the_last_character(hostile):
-    _, scan, findings = hostile
+    comparison, findings = hostile
     lines = csv.reader(io.StringIO(exports.create_findings_csv(findings), newline=""))
     _, *names = [line[3] for line in lines]
-    expected = [("'" if row[:1] in tuple("=+-@\t\r\n") else "") + row for row in scan.rows]
+    expected = [("'" if row[:1] in tuple("=+-@\t\r\n") else "") + row for row in comparison.weights]
     assert names == expected
 
 
 def test_json_holds_every_number_and_nothing_that_json_does_not_know(hostile):
-    variants, scan, findings = hostile
+    comparison, findings = hostile
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    text = exports.create_json(variants, scan, findings)
+    text = exports.create_json(comparison, findings)
     content = json.loads(text, parse_constant=refuse)
-    assert [layer["layer"] for layer in content["layers"]] == list(scan.rows)
+    assert [layer["layer"] for layer in content["layers"]] == list(comparison.weights)
     for layer in content["layers"]:
         for variant, one in layer["variants"].items():
-            for name, expected in scan.rows[layer["layer"]][variant].metrics.items():
+            for name, expected in comparison.weights[layer["layer"]][variant].metrics.items():
                 actual = one["metrics"][name]
                 actual = math.nan if actual is None else float(actual)
                 np.testing.assert_array_equal(actual, expected)
-    assert [f["layer"] for f in content["findings"]] == list(scan.rows)
+    assert [f["layer"] for f in content["findings"]] == list(comparison.weights)
     assert {f["numbers"]["x"] for f in content["findings"]} == {"Infinity"}
 
 
@@ -160,14 +160,14 @@ def convnets(tmp_path_factory):
         "FP32": load_model(convnet()),
         "INT8": load_model(quantized_statically(convnet(), folder)),
     }
-    return variants, scan_variants(variants)
+    return compare_variants(variants)
 
 
 def test_junit_has_a_suite_for_each_variant_and_a_case_for_each_layer(convnets):
-    variants, scan = convnets
-    root = ET.fromstring(exports.create_junit(variants, scan, []))
+    comparison = convnets
+    root = ET.fromstring(exports.create_junit(comparison, []))
     suites = root.findall("testsuite")
-    assert len(suites) == len(variants)
+    assert len(suites) == len(comparison.variants)
     for suite in suites:
         assert [case.get("name") for case in suite.findall("testcase")] == ["conv1", "conv10", "fc"]
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "0", "0")
@@ -185,7 +185,7 @@ def test_junit_has_a_suite_for_each_variant_and_a_case_for_each_layer(convnets):
 def test_junit_fails_a_case_for_a_finding_at_the_level_or_above(
     convnets, severity, fail_on, failures
 ):
-    root = ET.fromstring(exports.create_junit(*convnets, [plant(severity)], fail_on))
+    root = ET.fromstring(exports.create_junit(convnets, [plant(severity)], fail_on))
     assert len(root.findall(".//failure")) == failures
     assert root.get("failures") == str(failures)
     told = "".join(root.itertext())
@@ -194,7 +194,7 @@ def test_junit_fails_a_case_for_a_finding_at_the_level_or_above(
 
 
 def test_junit_has_a_case_for_a_finding_about_the_whole_file(convnets):
-    root = ET.fromstring(exports.create_junit(*convnets, [plant("error", layer="")]))
+    root = ET.fromstring(exports.create_junit(convnets, [plant("error", layer="")]))
     (case,) = [case for case in root.iter("testcase") if case.find("failure") is not None]
     assert case.get("name") == "the whole file"
 
@@ -226,31 +226,35 @@ def names_in(value: ast.expr) -> list[str]:
 
 @pytest.mark.parametrize("tool", exports.EXCLUSIONS)
 def test_pasted_exclusion_names_the_float_models_own_nodes(hostile, tool):
-    variants, scan, _ = hostile
-    exclusion = exports.create_exclusion(variants, scan.pairings, scan.rows)
+    comparison, _ = hostile
+    exclusion = exports.create_exclusion(
+        comparison.variants, comparison.pairings, comparison.weights
+    )
     names = names_in(pasted(exports.EXCLUSIONS[tool](exclusion)))
     assert names == list(dict.fromkeys(name for name in HOSTILE if name))
 
 
 @pytest.mark.parametrize("tool", exports.EXCLUSIONS)
 def test_pasted_exclusion_of_nothing_is_an_empty_list(convnets, tool):
-    variants, scan = convnets
-    exclusion = exports.create_exclusion(variants, scan.pairings, [])
+    comparison = convnets
+    exclusion = exports.create_exclusion(comparison.variants, comparison.pairings, [])
     assert names_in(pasted(exports.EXCLUSIONS[tool](exclusion))) == []
 
 
 def test_exclusion_says_which_layer_has_no_node_name(hostile):
-    variants, scan, _ = hostile
+    comparison, _ = hostile
     (row,) = rows_of(hostile, [""])
-    exclusion = exports.create_exclusion(variants, scan.pairings, [row])
+    exclusion = exports.create_exclusion(comparison.variants, comparison.pairings, [row])
     assert exclusion.names == ()
     assert f"{row!r} has no node name in FP32" in exclusion.notes[0]
     assert exclusion.notes[0] in exports.exclude_in_onnxruntime(exclusion)
 
 
 def test_exclusion_says_that_a_name_is_of_two_nodes(hostile):
-    variants, scan, _ = hostile
-    exclusion = exports.create_exclusion(variants, scan.pairings, rows_of(hostile, ["twice"])[:1])
+    comparison, _ = hostile
+    exclusion = exports.create_exclusion(
+        comparison.variants, comparison.pairings, rows_of(hostile, ["twice"])[:1]
+    )
     assert exclusion.names == ("twice",)
     assert "2 nodes are called 'twice'" in exclusion.notes[0]
 
@@ -260,8 +264,8 @@ def test_exclusion_says_that_a_layer_is_not_in_the_first_variant():
         "FP32": load_model(chain(["a"], quantized=False)),
         "INT8": load_model(chain(["a", "b"], quantized=True)),
     }
-    scan = scan_variants(variants)
-    exclusion = exports.create_exclusion(variants, scan.pairings, ["a", "b"])
+    comparison = compare_variants(variants)
+    exclusion = exports.create_exclusion(variants, comparison.pairings, ["a", "b"])
     assert exclusion.names == ("a",)
     assert exclusion.notes == ("'b' is not in FP32, so it cannot be left out there.",)
 
@@ -274,8 +278,8 @@ def test_exclusion_says_that_there_is_no_float_original():
 
 
 def test_onnxruntime_leaves_the_pasted_layer_float(convnets, tmp_path):
-    variants, scan = convnets
-    exclusion = exports.create_exclusion(variants, scan.pairings, ["conv10"])
+    comparison = convnets
+    exclusion = exports.create_exclusion(comparison.variants, comparison.pairings, ["conv10"])
     nodes = ast.literal_eval(pasted(exports.exclude_in_onnxruntime(exclusion)))
     proto = quantized_statically(convnet(), tmp_path, nodes_to_exclude=nodes)
     held = {tensor.name for tensor in proto.graph.initializer}
@@ -283,8 +287,10 @@ def test_onnxruntime_leaves_the_pasted_layer_float(convnets, tmp_path):
 
 
 def test_onnxruntime_exclusion_warns_that_a_lone_layer_is_quantized_again(convnets):
-    variants, scan = convnets
-    text = exports.exclude_in_onnxruntime(exports.create_exclusion(variants, scan.pairings, []))
+    comparison = convnets
+    text = exports.exclude_in_onnxruntime(
+        exports.create_exclusion(comparison.variants, comparison.pairings, [])
+    )
     assert 'disabled_optimizers=["WeightBiasQuantization"]' in text
 
 
@@ -311,7 +317,7 @@ def test_onnxruntime_quantizes_the_pasted_layer_per_channel_and_no_other(
         "FP32": load_model(make()),
         "UINT8": load_model(quantized_statically(make(), tmp_path, **ALL_UINT8)),
     }
-    pairings = scan_variants(variants).pairings
+    pairings = compare_variants(variants).pairings
     text = exports.quantize_per_channel_in_onnxruntime(variants, pairings, [row], "UINT8")
     space: dict = {}
     exec(text, space)
@@ -336,7 +342,7 @@ def test_per_channel_overrides_keep_the_bit_width_and_are_signed(dtype, kind):
         "FP32": load_model(chain(["a"], quantized=False)),
         "today": load_model(chain(["a"], quantized=True, dtype=dtype)),
     }
-    pairings = scan_variants(variants).pairings
+    pairings = compare_variants(variants).pairings
     text = exports.quantize_per_channel_in_onnxruntime(variants, pairings, ["a"], "today")
     space: dict = {}
     exec(text, space)
@@ -346,10 +352,10 @@ def test_per_channel_overrides_keep_the_bit_width_and_are_signed(dtype, kind):
 
 @pytest.mark.parametrize("row", ["relu1", "conv1"])
 def test_per_channel_overrides_say_which_layer_cannot_have_them(convnets, row):
-    variants, scan = convnets
-    alone = {"INT8": variants["INT8"]}
+    comparison = convnets
+    alone = {"INT8": comparison.variants["INT8"]}
     text = exports.quantize_per_channel_in_onnxruntime(
-        variants if row == "relu1" else alone, scan.pairings, [row], "INT8"
+        comparison.variants if row == "relu1" else alone, comparison.pairings, [row], "INT8"
     )
     assert ast.literal_eval(pasted(text)) == {}
     assert f"# {row!r}: it" in text
@@ -374,20 +380,20 @@ def test_netron_finds_the_node_of_every_entry(hostile, attachment):
 
 
 def test_netron_shows_the_numbers_of_the_scan(hostile, attachment):
-    _, scan, _ = hostile
+    comparison, _ = hostile
     (row,) = rows_of(hostile, ["a|b, c; \"d\" 'e'"])
     (shown,) = [
         item["value"]
         for item in attachment["metrics"]
         if item["target"] == row and item["name"] == "INT8 SQNR [dB]"
     ]
-    assert shown == pytest.approx(scan.rows[row]["INT8"].metrics["sqnr_db"], rel=1e-5)
+    assert shown == pytest.approx(comparison.by_variant(row)["INT8"].metrics["sqnr_db"], rel=1e-5)
 
 
 def test_netron_gets_no_two_entries_of_one_name(hostile, attachment):
     """It would keep the last one only."""
-    _, _, findings = hostile
-    twice = json.loads(exports.create_netron_attachment(*hostile[:2], [*findings, *findings]))
+    _, findings = hostile
+    twice = json.loads(exports.create_netron_attachment(hostile[0], [*findings, *findings]))
     for content in (attachment, twice):
         for container in ("metrics", "metadata"):
             keys = [(item["target"], item["name"]) for item in content[container]]
@@ -399,26 +405,28 @@ def test_an_attachment_for_the_quantized_graph_uses_its_names():
         "FP32": load_model(chain(["a", "b"], quantized=False)),
         "INT8": load_model(chain(["a_q", "b_q"], quantized=True)),
     }
-    scan = scan_variants(variants)
-    content = json.loads(exports.create_netron_attachment(variants, scan, graph="INT8"))
+    comparison = compare_variants(variants)
+    content = json.loads(exports.create_netron_attachment(comparison, graph="INT8"))
     assert {item["target"] for item in content["metrics"]} == {"a_q", "b_q"}
-    data = json.loads(exports.create_model_explorer_data(variants, scan, "INT8", graph="INT8"))
+    data = json.loads(exports.create_model_explorer_data(comparison, "INT8", graph="INT8"))
     assert set(data["results"]) == {"a_q", "b_q"}
 
 
 def test_model_explorer_gets_the_metric_of_every_node_it_can_name(hostile):
-    variants, scan, _ = hostile
-    data = json.loads(exports.create_model_explorer_data(variants, scan, "INT8"))
+    comparison, _ = hostile
+    data = json.loads(exports.create_model_explorer_data(comparison, "INT8"))
     (row,) = rows_of(hostile, ["]]>"])
-    assert data["results"]["]]>"] == {"value": scan.rows[row]["INT8"].metrics[METRICS[0].name]}
+    assert data["results"]["]]>"] == {
+        "value": comparison.by_variant(row)["INT8"].metrics[METRICS[0].name]
+    }
     assert "twice" not in data["results"]
     assert "" not in data["results"]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_model_explorer_gets_finite_numbers_and_colours_for_every_metric(hostile, metric):
-    variants, scan, _ = hostile
-    data = json.loads(exports.create_model_explorer_data(variants, scan, "INT8", metric))
+    comparison, _ = hostile
+    data = json.loads(exports.create_model_explorer_data(comparison, "INT8", metric))
     assert all(math.isfinite(one["value"]) for one in data["results"].values())
     stops = [item.get("value", item.get("stop")) for item in next(iter(
         data[key] for key in ("thresholds", "gradient") if key in data))]  # fmt: skip

@@ -22,11 +22,11 @@ from playground.utils import figures
 from playground.utils.parameter_inspector import (
     CodeCounts,
     LayerRanges,
-    Measured,
+    MeasuredWeight,
+    compare_variants,
     compute_histograms,
     count_codes,
     load_model,
-    scan_variants,
 )
 from playground.utils.tables.count_tables import compute_layer_errors
 
@@ -279,22 +279,22 @@ def scan_of(codes: np.ndarray, scale: np.ndarray, rounding: np.ndarray | None):
         weight = (values + rounding * steps).astype(np.float32)
         variants["FP32"] = load_model(conv(None, weight, scale))
     variants["INT8"] = load_model(conv(codes, values, scale))
-    return scan_variants(variants)
+    return compare_variants(variants)
 
 
 @pytest.fixture(scope="module")
-def scan():
+def comparison():
     return scan_of(CODES, STEPS, ROUNDING)
 
 
 @pytest.fixture(scope="module")
-def measured(scan) -> dict[str, Measured]:
-    return {"INT8": scan.rows["conv"]["INT8"]}
+def measured(comparison) -> dict[str, MeasuredWeight]:
+    return {"INT8": comparison.weights["conv"]["INT8"]}
 
 
 @pytest.fixture(scope="module")
-def alone() -> dict[str, Measured]:
-    return dict(scan_of(CODES, STEPS, None).rows["conv"])
+def alone() -> dict[str, MeasuredWeight]:
+    return dict(scan_of(CODES, STEPS, None).weights["conv"])
 
 
 COLORS = figures.style.color_variants(["FP32", "INT8"])
@@ -342,7 +342,7 @@ def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
     scale = STEPS.copy()
     scale[2] = 1e-33
     noise = np.where(np.arange(7).reshape(-1, 1, 1) == 2, -0.9 * CODES, ROUNDING)
-    one = scan_of(CODES, scale, noise).rows["conv"]["INT8"]
+    one = scan_of(CODES, scale, noise).weights["conv"]["INT8"]
     assert 2 not in figures.channel_charts.worst_channels(one)
 
 
@@ -350,7 +350,7 @@ def test_a_channel_left_at_nothing_is_not_named_as_the_worst():
 def test_any_number_of_channels_is_drawn_and_many_as_one_outline(count):
     codes = np.random.default_rng(4).integers(-127, 128, (count, 5, 1)).astype(np.int8)
     scale = np.full(count, 0.01, np.float32)
-    one = dict(scan_of(codes, scale, None).rows["conv"])
+    one = dict(scan_of(codes, scale, None).weights["conv"])
     (ax,) = figures.channel_charts.draw_channels(one, COLORS).axes
     if count > figures.channel_charts.MOST_BARS:
         assert ax.patches[0].get_data().values == pytest.approx(one["INT8"].sums.high)
@@ -384,13 +384,13 @@ def test_sixteen_bit_codes_are_drawn_several_to_a_step():
     assert (values.sum(), values[40000 // 256]) == (9, 7)
 
 
-def test_float_weights_have_no_codes(scan):
-    assert count_codes({"FP32": scan.rows["conv"]["FP32"]}) == {}
+def test_float_weights_have_no_codes(comparison):
+    assert count_codes({"FP32": comparison.weights["conv"]["FP32"]}) == {}
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_errors_in_steps_hold_the_counts_that_numpy_finds(scan, log):
-    errors, _ = compute_layer_errors(scan, "conv")
+def test_errors_in_steps_hold_the_counts_that_numpy_finds(comparison, log):
+    errors, _ = compute_layer_errors(comparison, "conv")
     ax = figures.weight_charts.draw_errors(errors, COLORS, log=log).axes[0]
     edges = ax.patches[0].get_data().edges
     counts, _ = np.histogram(ROUNDING, edges)
@@ -410,17 +410,17 @@ def test_a_variant_keeps_its_colour_in_every_chart(measured):
 
 
 def test_the_charts_of_a_layer_take_any_name():
-    measured = {HOSTILE: scan_of(CODES, STEPS, None).rows["conv"]["INT8"]}
+    measured = {HOSTILE: scan_of(CODES, STEPS, None).weights["conv"]["INT8"]}
     colors = figures.style.color_variants([HOSTILE])
     assert figures.channel_charts.render_channels(measured, colors, about=HOSTILE).png
     assert figures.code_charts.render_codes(count_codes(measured), colors, about=HOSTILE).png
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_title_and_note_of_a_panel_keep_apart(scan, measured, count):
+def test_title_and_note_of_a_panel_keep_apart(comparison, measured, count):
     many = {f"variant {i}": measured["INT8"] for i in range(count)}
     colors = figures.style.color_variants(list(many))
-    errors, _ = compute_layer_errors(scan, "conv")
+    errors, _ = compute_layer_errors(comparison, "conv")
     for figure in (
         figures.channel_charts.draw_channels(many, colors),
         figures.code_charts.draw_codes(count_codes(many), colors),

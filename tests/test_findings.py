@@ -31,10 +31,10 @@ from planted_faults import (
 )
 
 from playground.utils.parameter_inspector import (
+    compare_variants,
     list_layers,
     load_model,
     open_folder,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.judging.channel_states import find_neighbour
 from playground.utils.parameter_inspector.judging.rules import (
@@ -61,7 +61,7 @@ def each_fault(test):
 
 def shipped(network: str) -> tuple[Finding, ...]:
     variants = open_folder(MODELS / network).variants
-    return find_problems(variants, scan_variants(variants))
+    return find_problems(compare_variants(variants))
 
 
 # --------------------------------------------------------------- the faults
@@ -304,5 +304,5 @@ def test_models_are_left_as_they_were():
     model = onnx.load_from_string(healthy_int8().SerializeToString())
     before = model.SerializeToString()
     variants = {"FP32": load_model(float_network()), "INT8": load_model(model)}
-    find_problems(variants, scan_variants(variants))
+    find_problems(compare_variants(variants))
     assert model.SerializeToString() == before

@@ -22,18 +22,18 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from playground.utils.parameter_inspector import (
     LayerPair,
     UnavailableError,
+    compare_variants,
     find_layer,
     list_layers,
     load_model,
     pair_layers,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.measuring.weight_sums import sum_weight
 from playground.utils.parameter_inspector.pairing import rescaling
 from playground.utils.parameter_inspector.streaming import compared_weights as passes
 from playground.utils.parameter_inspector.streaming.channel_frame import (
     channels_first,
-    fold_reference,
+    fold_original,
 )
 
 EPSILON = 0.25
@@ -104,8 +104,8 @@ def quantized(folded, tmp_path_factory) -> onnx.ModelProto:
     return quantized_statically(folded, tmp_path_factory.mktemp("static"), per_channel=True)
 
 
-def pair_of(reference: onnx.ModelProto, variant: onnx.ModelProto, layer: str) -> LayerPair:
-    pair = pair_layers(load_model(reference), load_model(variant)).of_reference(layer)
+def pair_of(original: onnx.ModelProto, variant: onnx.ModelProto, layer: str) -> LayerPair:
+    pair = pair_layers(load_model(original), load_model(variant)).of_original(layer)
     assert pair is not None
     return pair
 
@@ -123,15 +123,15 @@ def test_a_folded_batch_norm_is_named_with_its_factor(folded, quantized, layer, 
         pair = pair_of(normed(), variant, layer)
         assert pair.folding == "batch-norm folded"
         assert pair.evidence == "name and values"
-        np.testing.assert_allclose(pair.reference_factor, factor_of(NORMED, norm), rtol=1e-6)
+        np.testing.assert_allclose(pair.original_factor, factor_of(NORMED, norm), rtol=1e-6)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])
 def test_the_float_weight_times_the_factor_is_what_onnxruntime_folded(folded, layer):
     models = load_model(normed()), load_model(folded)
-    pair = pair_layers(*models).of_reference(layer)
-    weight = find_layer(models[0], pair.reference).weight
-    ours = fold_reference(weight.values, weight, pair)
+    pair = pair_layers(*models).of_original(layer)
+    weight = find_layer(models[0], pair.original).weight
+    ours = fold_original(weight.values, weight, pair)
     theirs = find_layer(models[1], pair.variant).weight.values
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
@@ -141,11 +141,11 @@ def test_a_batch_norm_that_was_folded_is_listed_as_such_and_not_as_lost(folded, 
     for variant in (folded, quantized):
         made = pair_layers(load_model(normed()), load_model(variant))
         assert made.folded == ("bn1", "bn2")
-        assert made.unpaired_reference == made.unpaired_variant == ()
+        assert made.unpaired_original == made.unpaired_variant == ()
 
 
 def test_the_error_against_the_folded_weight_is_that_of_rounding(quantized):
-    rows = scan_variants({"FP32": load_model(normed()), "INT8": load_model(quantized)}).rows
+    rows = compare_variants({"FP32": load_model(normed()), "INT8": load_model(quantized)}).weights
     for layer in ("conv1", "conv2"):
         metrics = rows[layer]["INT8"].metrics
         assert metrics["max_error_steps"] < 0.5001
@@ -164,13 +164,13 @@ def test_epsilon_is_1e_5_where_the_file_leaves_it_out():
     variant = make_model([helper.make_node("Conv", ["x", "W"], ["y"], "conv")], {"W": held})
     pair = pair_of(make_model(nodes, arrays), variant, "conv")
     assert pair.folding == "batch-norm folded"  # no rescaling that would mend a wrong factor
-    np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-6)
+    np.testing.assert_allclose(pair.original_factor, factor, rtol=1e-6)
 
 
 def test_a_batch_norm_that_both_have_was_not_folded():
     made = pair_layers(load_model(normed()), load_model(normed()))
     assert {pair.folding for pair in made.pairs} == {""}
-    assert {pair.reference for pair in made.pairs} >= {"bn1", "bn2"}
+    assert {pair.original for pair in made.pairs} >= {"bn1", "bn2"}
     assert made.folded == ()
 
 
@@ -185,7 +185,7 @@ def test_a_batch_norm_behind_q_and_dq_was_not_folded(tmp_path):
 
 def test_the_error_of_a_layer_before_a_kept_batch_norm_is_that_of_rounding(tmp_path):
     variant = quantized_statically(normed(), tmp_path, per_channel=True)
-    rows = scan_variants({"FP32": load_model(normed()), "INT8": load_model(variant)}).rows
+    rows = compare_variants({"FP32": load_model(normed()), "INT8": load_model(variant)}).weights
     assert rows["conv1"]["INT8"].metrics["max_error_steps"] < 0.5001
 
 
@@ -212,13 +212,13 @@ def alike(*kept: bool, named: bool) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("named", [True, False], ids=["names kept", "nodes renamed"])
 def test_of_several_batch_norms_those_that_were_folded_are_named(named):
-    reference, variant = alike(True, True, True, named=True), alike(False, True, False, named=named)
-    made = pair_layers(load_model(reference), load_model(variant))
+    original, variant = alike(True, True, True, named=True), alike(False, True, False, named=named)
+    made = pair_layers(load_model(original), load_model(variant))
     assert made.folded == ("bn0", "bn2")
-    found = {pair.reference: pair.folding for pair in made.pairs}
+    found = {pair.original: pair.folding for pair in made.pairs}
     folded = "batch-norm folded"
     assert found == {"conv0": folded, "conv1": "", "bn1": "", "conv2": folded}
-    assert made.unpaired_reference == made.unpaired_variant == ()
+    assert made.unpaired_original == made.unpaired_variant == ()
 
 
 def test_a_batch_norm_that_is_not_the_only_reader_cannot_have_been_folded():
@@ -229,9 +229,9 @@ def test_a_batch_norm_that_is_not_the_only_reader_cannot_have_been_folded():
         helper.make_node("Add", ["n", "c"], ["y"], "add"),
     ]
     made = pair_layers(load_model(make_model(nodes, arrays)), load_model(float_conv(arrays["W1"])))
-    pair = made.of_reference("conv")
-    assert (pair.folding, pair.reference_factor) == ("", None)
-    assert (made.folded, made.unpaired_reference) == ((), ("bn",))
+    pair = made.of_original("conv")
+    assert (pair.folding, pair.original_factor) == ("", None)
+    assert (made.folded, made.unpaired_original) == ((), ("bn",))
 
 
 # --------------------------------------------------------------- channels rescaled
@@ -267,7 +267,7 @@ def test_rescaled_channels_are_called_equalization_with_lowest_and_highest_facto
     low, high = (float(text) for text in found.groups())
     assert low == pytest.approx(0.25, rel=0.02)
     assert high == pytest.approx(3.5, rel=0.02)
-    np.testing.assert_allclose(pair.reference_factor, FACTORS, rtol=0.01)
+    np.testing.assert_allclose(pair.original_factor, FACTORS, rtol=0.01)
 
 
 def test_a_weight_cut_off_while_its_factors_are_measured_is_paired_without_them(
@@ -283,9 +283,9 @@ def test_a_weight_cut_off_while_its_factors_are_measured_is_paired_without_them(
 
 def test_factors_are_measured_alike_chunk_by_chunk(monkeypatch):
     models = float_conv(PLAIN), quantized_conv(rescaled())
-    whole = pair_of(*models, "conv").reference_factor
+    whole = pair_of(*models, "conv").original_factor
     monkeypatch.setattr(passes, "CHUNK_ELEMENTS", 7)
-    np.testing.assert_allclose(pair_of(*models, "conv").reference_factor, whole, rtol=1e-12)
+    np.testing.assert_allclose(pair_of(*models, "conv").original_factor, whole, rtol=1e-12)
 
 
 def test_the_error_against_the_rescaled_weight_is_that_of_rounding():
@@ -293,7 +293,7 @@ def test_the_error_against_the_rescaled_weight_is_that_of_rounding():
         "FP32": load_model(float_conv(PLAIN)),
         "INT8": load_model(quantized_conv(rescaled())),
     }
-    metrics = scan_variants(variants).rows["conv"]["INT8"].metrics
+    metrics = compare_variants(variants).weights["conv"]["INT8"].metrics
     assert metrics["worst_channel_sqnr_db"] > 35
     assert metrics["max_error_steps"] < 0.7
 
@@ -308,18 +308,18 @@ def test_without_the_factor_that_error_would_be_larger_than_the_weight():
 def test_channels_whose_sign_was_turned_have_negative_factors():
     factors = np.float32([-1, 2, -0.5, 3.5, 1])
     pair = pair_of(float_conv(PLAIN), quantized_conv(rescaled(factors=factors)), "conv")
-    np.testing.assert_allclose(pair.reference_factor, factors, rtol=0.01)
+    np.testing.assert_allclose(pair.original_factor, factors, rtol=0.01)
 
 
 def test_rounding_alone_is_no_rescaling():
     pair = pair_of(float_conv(PLAIN), quantized_conv(PLAIN), "conv")
-    assert (pair.folding, pair.reference_factor) == ("", None)
+    assert (pair.folding, pair.original_factor) == ("", None)
 
 
 def test_one_channel_of_many_that_differs_is_no_rescaling():
     factors = np.float32([1, 1, 1, 3, 1])
     pair = pair_of(float_conv(PLAIN), quantized_conv(rescaled(factors=factors)), "conv")
-    assert (pair.folding, pair.reference_factor) == ("", None)
+    assert (pair.folding, pair.original_factor) == ("", None)
 
 
 def test_a_channel_that_points_elsewhere_keeps_factor_1_among_the_rescaled():
@@ -327,7 +327,7 @@ def test_a_channel_that_points_elsewhere_keeps_factor_1_among_the_rescaled():
     held[2] = floats(3, 2, 4, seed=99)
     pair = pair_of(float_conv(PLAIN), quantized_conv(held), "conv")
     wanted = np.where(np.arange(5) == 2, 1, FACTORS)
-    np.testing.assert_allclose(pair.reference_factor, wanted, rtol=0.01)
+    np.testing.assert_allclose(pair.original_factor, wanted, rtol=0.01)
 
 
 def test_weights_trained_again_are_no_rescaling():
@@ -346,13 +346,13 @@ def test_a_batch_norm_folded_and_channels_rescaled_are_both_named(order):
     low, high = re.findall(r"by (\S+) to (\S+) ", pair.folding)[0]
     assert float(low) == pytest.approx(0.25, rel=0.02)
     assert float(high) == pytest.approx(3.5, rel=0.02)
-    np.testing.assert_allclose(pair.reference_factor, factor * FACTORS, rtol=0.01)
+    np.testing.assert_allclose(pair.original_factor, factor * FACTORS, rtol=0.01)
 
 
 def test_more_channels_than_the_sample_holds_are_all_rescaled():
     weight = floats(150, 6)
     factors = np.exp(np.random.default_rng(3).normal(size=150)).astype(np.float32)
-    reference, variant = (
+    original, variant = (
         make_model(
             [helper.make_node("Gemm", ["x", "W"], ["y"], "fc", transB=1)],
             {"W": w},
@@ -360,8 +360,8 @@ def test_more_channels_than_the_sample_holds_are_all_rescaled():
         )
         for w in (weight, weight * factors[:, None])
     )
-    pair = pair_of(reference, variant, "fc")
-    np.testing.assert_allclose(pair.reference_factor, factors, rtol=1e-5)
+    pair = pair_of(original, variant, "fc")
+    np.testing.assert_allclose(pair.original_factor, factors, rtol=1e-5)
 
 
 def test_more_channels_than_the_sample_holds_are_folded_with_their_own_factor():
@@ -375,7 +375,7 @@ def test_more_channels_than_the_sample_holds_are_folded_with_their_own_factor():
     held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
     pair = pair_of(make_model(nodes, arrays), float_conv(held), "conv")
     assert pair.folding == "batch-norm folded"
-    np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-6)
+    np.testing.assert_allclose(pair.original_factor, factor, rtol=1e-6)
 
 
 # --------------------------------------------------------------- alpha
@@ -390,20 +390,20 @@ def test_a_folded_alpha_is_named_with_its_value():
     weight = floats(7, 5)
     pair = pair_of(gemm(weight, alpha=0.4), gemm(0.4 * weight), "fc")
     assert pair.folding == "alpha 0.4 folded"
-    np.testing.assert_allclose(pair.reference_factor, np.full(5, 0.4), rtol=1e-6)
+    np.testing.assert_allclose(pair.original_factor, np.full(5, 0.4), rtol=1e-6)
 
 
 def test_an_alpha_that_both_have_was_not_folded():
     weight = floats(7, 5)
     pair = pair_of(gemm(weight, alpha=0.4), gemm(weight, alpha=0.4), "fc")
-    assert (pair.folding, pair.reference_factor) == ("", None)
+    assert (pair.folding, pair.original_factor) == ("", None)
 
 
 def test_channels_rescaled_by_something_else_than_alpha_are_called_rescaled():
     weight = floats(7, 5)
     pair = pair_of(gemm(weight, alpha=0.4), gemm(weight * FACTORS), "fc")
     assert "equalization" in pair.folding
-    np.testing.assert_allclose(pair.reference_factor, FACTORS, rtol=1e-5)
+    np.testing.assert_allclose(pair.original_factor, FACTORS, rtol=1e-5)
 
 
 # --------------------------------------------------------------- ConvTranspose
@@ -450,13 +450,13 @@ def test_rescaled_channels_of_convtranspose_are_found_in_groups_too(group):
     )
     pair = pair_of(transposed_conv(weight, group), transposed_conv(held, group), "up")
     assert "equalization" in pair.folding
-    np.testing.assert_allclose(pair.reference_factor, factors, rtol=1e-5)
+    np.testing.assert_allclose(pair.original_factor, factors, rtol=1e-5)
 
 
 @pytest.mark.parametrize("group", [1, 3])
 def test_a_batch_norm_folded_into_convtranspose_is_undone_in_groups_too(group):
     weight, arrays = floats(6, 5, 2, 4), norm_arrays(5 * group, "bn")
-    reference = transposed_conv(
+    original = transposed_conv(
         weight, group, (norm_node("c", "y", "bn", epsilon=EPSILON),), **arrays
     )
     factor = factor_of(arrays, "bn")
@@ -467,26 +467,26 @@ def test_a_batch_norm_folded_into_convtranspose_is_undone_in_groups_too(group):
         ]
     ).astype(np.float32)
     variant = transposed_conv(held, group)
-    models = load_model(reference), load_model(variant)
-    pair = pair_layers(*models).of_reference("up")
+    models = load_model(original), load_model(variant)
+    pair = pair_layers(*models).of_original("up")
     assert pair.folding == "batch-norm folded"
     layer = find_layer(models[0], "up")
-    folded = fold_reference(layer.weight.values, layer.weight, pair)
+    folded = fold_original(layer.weight.values, layer.weight, pair)
     np.testing.assert_allclose(folded, held, rtol=1e-5)
 
 
 def test_a_pair_without_folding_leaves_the_float_weight_alone():
     (layer,) = list_layers(load_model(float_conv(PLAIN)))
-    assert fold_reference(PLAIN, layer.weight, None) is PLAIN
-    assert fold_reference(PLAIN, layer.weight, LayerPair("a", "b", "values", 1.0)) is PLAIN
+    assert fold_original(PLAIN, layer.weight, None) is PLAIN
+    assert fold_original(PLAIN, layer.weight, LayerPair("a", "b", "values", 1.0)) is PLAIN
 
 
 def test_the_factor_of_a_matmul_goes_to_its_columns():
     weight = floats(7, 5)
     models = load_model(gemm(weight)), load_model(gemm(weight * FACTORS))
-    pair = pair_layers(*models).of_reference("fc")
+    pair = pair_layers(*models).of_original("fc")
     (layer,) = list_layers(models[0])
-    folded = fold_reference(layer.weight.values, layer.weight, pair)
+    folded = fold_original(layer.weight.values, layer.weight, pair)
     np.testing.assert_allclose(folded, weight * FACTORS, rtol=1e-5)
 
 
@@ -501,7 +501,7 @@ def test_float16_batch_norms_are_folded_in_float64():
     held = (arrays["W1"] * factor[:, None, None, None]).astype(np.float32)
     pair = pair_of(make_model(nodes, arrays), float_conv(held), "conv")
     assert pair.folding == "batch-norm folded"
-    np.testing.assert_allclose(pair.reference_factor, factor, rtol=1e-9)
+    np.testing.assert_allclose(pair.original_factor, factor, rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(4, 0, 2, 2), (0, 3, 2, 2), (4, 2, 0, 2)], ids=str)

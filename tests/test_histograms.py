@@ -8,9 +8,9 @@ import pytest
 from models_for_tests import codes, dequantize_node, floats, int8_conv, matmul_model, scales
 
 from playground.utils.parameter_inspector import (
+    compare_variants,
     count_layer,
     load_model,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.measuring.histograms import count_in_bins
 from playground.utils.parameter_inspector.streaming import compared_weights as passes
@@ -32,7 +32,7 @@ def test_counts_are_those_of_numpy_over_the_layers_values(kind, bins, tmp_path, 
     monkeypatch.setattr(passes, "CHUNK_ELEMENTS", 100)
     path = tmp_path / "model.onnx"
     onnx.save(MODELS[kind](), path)
-    (row,) = scan_variants({"X": load_model(path)}).rows.values()
+    (row,) = compare_variants({"X": load_model(path)}).weights.values()
     made = count_layer(row, bins).histograms
     values = row["X"].weight.values.astype(np.float64).ravel()
     counts, edges = np.histogram(values, bins, (values.min(), values.max()))
@@ -68,7 +68,7 @@ def test_values_on_a_grid_fall_where_numpy_puts_them():
 
 
 def test_more_bins_than_a_byte_can_name_are_refused():
-    (row,) = scan_variants({"X": load_model(int8_conv())}).rows.values()
+    (row,) = compare_variants({"X": load_model(int8_conv())}).weights.values()
     with pytest.raises(ValueError, match="257 bins"):
         count_layer(row, 257)
 

@@ -13,10 +13,10 @@ from onnx import helper
 
 from playground.utils.parameter_inspector import (
     ErrorSteps,
-    Measured,
+    MeasuredWeight,
+    compare_variants,
     count_layer,
     load_model,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.streaming import compared_weights as passes
 
@@ -35,7 +35,7 @@ def measure(
     folder: Path,
     factor: float = 1,
     cast: bool = False,
-) -> dict[str, Measured]:
+) -> dict[str, MeasuredWeight]:
     """Return a MatMul's float weight and the int8 weights of the variants, measured.
 
     Args:
@@ -59,8 +59,8 @@ def measure(
     for name, model in models.items():
         outside = {"save_as_external_data": True, "size_threshold": 0, "location": f"{name}.bin"}
         onnx.save(model, folder / f"{name}.onnx", **outside)
-    scan = scan_variants({name: load_model(folder / f"{name}.onnx") for name in models})
-    return dict(scan.rows["fc"])
+    comparison = compare_variants({name: load_model(folder / f"{name}.onnx") for name in models})
+    return dict(comparison.weights["fc"])
 
 
 def errors_of(x: np.ndarray, scale: np.ndarray, folder: Path) -> tuple[ErrorSteps, np.ndarray]:
@@ -115,7 +115,7 @@ def test_every_variant_and_the_original_are_counted_over_the_same_bins(
     scale = np.abs(x).max(axis=0) / np.float32(100)
     if kind == "rescaled":
         row = measure(x, {"VARIANT": scale}, tmp_path, factor=2)
-        compared, scale = x * row["VARIANT"].pair.reference_factor, 2 * scale
+        compared, scale = x * row["VARIANT"].pair.original_factor, 2 * scale
     else:
         scales = {"VARIANT": scale, "TENSOR": scale.max()}
         row = measure(x, scales, tmp_path, cast=kind == "cast")
@@ -140,7 +140,7 @@ def test_what_is_gone_is_named_and_takes_nothing_else_along(tmp_path):
     before = count_layer(row)
     (tmp_path / "B.bin").unlink()
     found = count_layer(row)
-    assert list(found.histograms.counts) == ["FP32", "B", "C"]  # the scan counted the codes
+    assert list(found.histograms.counts) == ["FP32", "B", "C"]  # the comparison counted the codes
     for name, counts in before.histograms.counts.items():
         np.testing.assert_array_equal(found.histograms.counts[name], counts)
     assert list(found.errors) == ["C"]
@@ -156,5 +156,5 @@ def test_a_layer_is_counted_once_for_all_who_ask():
     model = matmul_model(
         [dequantize_node()], {"q": np.int8([[1, 2]]), "s": np.float32(1), "z": np.int8(0)}, inner=1
     )
-    scan = scan_variants({"INT8": load_model(model)})
-    assert scan.count_layer("matmul") is scan.count_layer("matmul")
+    comparison = compare_variants({"INT8": load_model(model)})
+    assert comparison.count_layer("matmul") is comparison.count_layer("matmul")

@@ -21,10 +21,10 @@ from onnx import helper
 
 from playground.utils.parameter_inspector import (
     METRICS,
-    Measured,
+    MeasuredWeight,
+    compare_variants,
     find_layer,
     load_model,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.measuring.weight_sums import sum_weight
 
@@ -68,14 +68,14 @@ def quantized(
     return gemm(nodes, arrays, q.shape[1], bias is not None)
 
 
-def measured(x: np.ndarray | None, variant: onnx.ModelProto) -> Measured:
-    """Return the layer as a scan of both files measures it; of the variant alone without x."""
+def measured(x: np.ndarray | None, variant: onnx.ModelProto) -> MeasuredWeight:
+    """Return the layer as the pass over both files measures it; of the variant alone without x."""
     variants = {"INT8": load_model(variant)}
     if x is not None:
         identity = helper.make_node("Relu", ["x"], ["a"])
-        reference = gemm([identity], {"w": x}, x.shape[1])
-        variants = {"FP32": load_model(reference), **variants}
-    return scan_variants(variants).rows["fc"]["INT8"]
+        original = gemm([identity], {"w": x}, x.shape[1])
+        variants = {"FP32": load_model(original), **variants}
+    return compare_variants(variants).weights["fc"]["INT8"]
 
 
 def symmetric(x: np.ndarray, limit: float | None = None, bits: int = 8) -> onnx.ModelProto:
@@ -158,7 +158,7 @@ def test_one_outlier_of_ten_times_the_largest_costs_20_db(gaussian):
 
 
 @pytest.fixture(scope="module")
-def collapsed() -> Measured:
+def collapsed() -> MeasuredWeight:
     """32 channels over three decades, one scale."""
     x = np.stack([evenly(-1, 1, 9_000) * 10 ** (-3 * i / 31) for i in range(32)])
     return measured(x.astype(np.float32), symmetric(x))
@@ -217,7 +217,7 @@ def test_the_example_of_scales_per_column_has_the_ranges_of_its_values():
     }
     nodes = [dequantize_node(axis=1), helper.make_node("MatMul", ["x", "w"], ["y"], "fc")]
     model = make_model(nodes, arrays, inputs={"x": (7, 2)})
-    found = scan_variants({"INT8": load_model(model)}).rows["fc"]["INT8"]
+    found = compare_variants({"INT8": load_model(model)}).weights["fc"]["INT8"]
     assert found.sums.low.tolist() == [0.5, 0, 20]
     assert found.sums.high.tolist() == [2, 6, 50]
 
@@ -499,7 +499,7 @@ def test_every_metric_of_the_table_has_an_oracle():
 
 
 @pytest.fixture(scope="module")
-def all_measured() -> dict[str, tuple[Plain, Measured]]:
+def all_measured() -> dict[str, tuple[Plain, MeasuredWeight]]:
     return {name: (plain, measured(x, m)) for name, (plain, x, m) in
             ((name, make()) for name, make in CASES.items())}  # fmt: skip
 
@@ -550,7 +550,7 @@ def test_a_metric_of_a_float_weight_is_a_number_only_where_no_codes_are_needed(m
     x = floats(5, 7)
     identity = helper.make_node("Relu", ["x"], ["a"])
     model = load_model(gemm([identity], {"w": x}, 7))
-    value = metric.compute(scan_variants({"FP32": model}).rows["fc"]["FP32"])
+    value = metric.compute(compare_variants({"FP32": model}).weights["fc"]["FP32"])
     assert math.isnan(value) == (metric.name not in ("range_low", "range_high", "range_disparity"))
 
 
@@ -582,7 +582,7 @@ def test_a_weight_of_zeros_has_no_sqnr_and_no_dead_channels():
     identity = helper.make_node("Relu", ["x"], ["a"])
     models = load_model(quantized(q, 0.5)), load_model(gemm([identity], {"w": x}, 3))
     layer, original = (find_layer(model, "fc") for model in models)
-    found = Measured(
+    found = MeasuredWeight(
         layer, layer.weight, sum_weight(layer.weight, layer, original.weight, original)
     ).metrics
     assert math.isnan(found["sqnr_db"]) and math.isnan(found["worst_channel"])

@@ -125,18 +125,18 @@ def test_a_sentence_of_a_callout_is_plain_text():
 
 
 def test_a_list_of_problems_is_shown_only_if_there_are_any():
-    table = notebook.tables.pairing.create_unpaired_table("FP32", {})
+    table = notebook.tables.pairing_tables.create_unpaired_table("FP32", {})
     assert notebook.show_problems("0 layers", table) is None
 
 
 def test_a_table_of_no_candidates_is_shown():
-    table = notebook.tables.trials.create_candidate_table([], None)
+    table = notebook.tables.trial_tables.create_candidate_table([], None)
     assert len(notebook.show_candidates(table).value) == 0
 
 
 def test_a_layer_without_weights_has_a_sentence_in_place_of_the_chart():
-    scan = notebook.scan_folder(notebook.open_folder(ROOT / "models" / "resnet8"))
-    picture = notebook.render_weights(scan, "/relu/Relu", False)
+    comparison = notebook.compare_folder(notebook.open_folder(ROOT / "models" / "resnet8"))
+    picture = notebook.render_weights(comparison, "/relu/Relu", False)
     assert "No weights here." in notebook.show_picture(picture, otherwise="No weights here.").text
 
 
@@ -166,8 +166,8 @@ def test_section_4_opens_on_the_variant_whose_layer_is_worst_with_the_scheme_of_
     outputs, definitions = run_on(ROOT / "models" / "dscnn")
     assert definitions["trial_variant"] == "UINT8"
     trial = definitions["trial"]
-    assert trial.today.scheme == trial.tried.scheme
-    assert str(trial.today.scheme) == "uint8 per-tensor asymmetric"
+    assert trial.current.scheme == trial.tried.scheme
+    assert str(trial.current.scheme) == "uint8 per-tensor asymmetric"
     for words in (f"{TRIAL} /block1/conv_dw/Conv", "What the controls mean", "Candidates"):
         assert words in text_of(outputs)
 
@@ -235,9 +235,9 @@ def test_what_cannot_be_written_or_run_is_a_sentence(tmp_path):
 
 def test_the_samples_confirm_the_plan_for_the_network_that_uint8_ruins():
     _, found = run_on(ROOT / "models" / "dscnn")
-    variants, folder, scan = (found[name] for name in ("variants", "folder", "scan"))
-    plan = notebook.choose(*notebook.list_options(scan, variants, "UINT8"), target_sqnr_db=30)
-    create = partial(notebook.create_changes, plan, scan, variants, "UINT8")
+    variants, folder, comparison = (found[name] for name in ("variants", "folder", "comparison"))
+    plan = notebook.choose(*notebook.list_options(comparison, "UINT8"), target_sqnr_db=30)
+    create = partial(notebook.create_changes, plan, comparison, "UINT8")
     shown = notebook.show_truth(create, variants, "UINT8", folder).text
     for words in ("180 of 180, 100.0%", "71 of 180, 39.4%", "2.0 dB", "37.1 dB"):
         assert words in shown

@@ -80,17 +80,17 @@ def variants(tmp_path_factory) -> dict[str, onnx.ModelProto]:
     return {name: make(tower(), folder) for name, make in TOOLS.items()}
 
 
-def partners(reference: onnx.ModelProto, variant: onnx.ModelProto) -> dict[str, str]:
+def partners(original: onnx.ModelProto, variant: onnx.ModelProto) -> dict[str, str]:
     """Return the pairs by the names of their weights: float one -> the other one."""
-    models = load_model(reference), load_model(variant)
+    models = load_model(original), load_model(variant)
     weights = [{x.name: x.weight.name for x in list_layers(m) if x.weight} for m in models]
     made = pair_layers(*models)
-    return {weights[0][p.reference]: weights[1][p.variant] for p in made.pairs if p.score}
+    return {weights[0][p.original]: weights[1][p.variant] for p in made.pairs if p.score}
 
 
-def evidence(reference: onnx.ModelProto, variant: onnx.ModelProto) -> dict[str, str]:
-    made = pair_layers(load_model(reference), load_model(variant))
-    return {pair.reference: pair.evidence for pair in made.pairs}
+def evidence(original: onnx.ModelProto, variant: onnx.ModelProto) -> dict[str, str]:
+    made = pair_layers(load_model(original), load_model(variant))
+    return {pair.original: pair.evidence for pair in made.pairs}
 
 
 def constants(names: Mapping[str, str], model: onnx.ModelProto) -> set[str]:
@@ -117,7 +117,7 @@ def test_every_layer_is_paired_with_the_one_made_from_it(variants, tool):
 def test_names_and_values_are_the_evidence_where_both_agree(variants, tool):
     made = pair_layers(load_model(tower()), load_model(variants[tool]))
     assert {p.evidence for p in made.pairs if p.score is not None} == {"name and values"}
-    assert made.unpaired_reference == made.unpaired_variant == ()
+    assert made.unpaired_original == made.unpaired_variant == ()
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -130,7 +130,7 @@ def test_weights_in_a_file_beside_the_model_are_paired_as_those_in_memory(varian
                   size_threshold=0)  # fmt: skip
     found = pair_layers(*map(load_model, paths)).pairs
     wanted = pair_layers(*map(load_model, models)).pairs
-    facts = [[(p.reference, p.variant, p.evidence, p.score) for p in pairs]
+    facts = [[(p.original, p.variant, p.evidence, p.score) for p in pairs]
              for pairs in (found, wanted)]  # fmt: skip
     assert facts[0] == facts[1]
 
@@ -240,9 +240,9 @@ def chain(*arrays: np.ndarray, names: str = "a{}") -> onnx.ModelProto:
     return make_model(nodes, tensors, inputs={"x": (2, 6)}, outputs=[f"h{len(arrays)}"])
 
 
-def pairs_of(reference: onnx.ModelProto, variant: onnx.ModelProto) -> list[tuple[str, str]]:
-    made = pair_layers(load_model(reference), load_model(variant))
-    return [(pair.reference, pair.variant) for pair in made.pairs]
+def pairs_of(original: onnx.ModelProto, variant: onnx.ModelProto) -> list[tuple[str, str]]:
+    made = pair_layers(load_model(original), load_model(variant))
+    return [(pair.original, pair.variant) for pair in made.pairs]
 
 
 def other_names(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -303,7 +303,7 @@ def test_a_pair_by_order_is_called_a_guess():
     net = chain(floats(6, 6), floats(6, 6, seed=1))
     stranger = other_names(chain(floats(6, 6, seed=8), floats(6, 6, seed=9)))
     made = pair_layers(load_model(net), load_model(stranger))
-    assert [(p.reference, p.variant) for p in made.pairs] == [("a0", "b0"), ("a1", "b1")]
+    assert [(p.original, p.variant) for p in made.pairs] == [("a0", "b0"), ("a1", "b1")]
     assert {pair.evidence for pair in made.pairs} == {"order: a guess"}
 
 
@@ -318,15 +318,15 @@ def head(classes: int) -> onnx.ModelProto:
 
 def test_a_head_of_another_number_of_classes_stays_unpaired_on_both_sides():
     made = pair_layers(load_model(head(3)), load_model(head(2)))
-    assert [pair.reference for pair in made.pairs] == ["body"]
-    assert (made.unpaired_reference, made.unpaired_variant) == (("head",), ("head",))
+    assert [pair.original for pair in made.pairs] == ["body"]
+    assert (made.unpaired_original, made.unpaired_variant) == (("head",), ("head",))
 
 
 def test_layers_that_the_variant_lost_are_listed():
     arrays = [floats(6, 6, seed=i) for i in range(4)]
     made = pair_layers(load_model(chain(*arrays)), load_model(chain(arrays[2], names="kept")))
-    assert [(p.reference, p.variant) for p in made.pairs] == [("a2", "kept")]
-    assert made.unpaired_reference == ("a0", "a1", "a3")
+    assert [(p.original, p.variant) for p in made.pairs] == [("a2", "kept")]
+    assert made.unpaired_original == ("a0", "a1", "a3")
     assert made.unpaired_variant == ()
 
 
@@ -357,7 +357,7 @@ def test_a_layer_whose_bytes_are_missing_and_whose_name_is_lost_is_listed_on_bot
     (tmp_path / "m.onnx").write_bytes(missing.SerializeToString())
     made = pair_layers(load_model(net), load_model(tmp_path / "m.onnx"))
     assert made.pairs == ()
-    assert (made.unpaired_reference, made.unpaired_variant) == (("a0",), ("b0",))
+    assert (made.unpaired_original, made.unpaired_variant) == (("a0",), ("b0",))
 
 
 def test_a_layer_whose_bytes_are_missing_is_paired_by_name_and_hides_no_other(tmp_path):
@@ -369,14 +369,14 @@ def test_a_layer_whose_bytes_are_missing_is_paired_by_name_and_hides_no_other(tm
     tensor.external_data.add(key="location", value="absent.data")
     (tmp_path / "m.onnx").write_bytes(missing.SerializeToString())
     made = pair_layers(load_model(net), load_model(tmp_path / "m.onnx"))
-    found = {pair.reference: (pair.variant, pair.evidence) for pair in made.pairs}
+    found = {pair.original: (pair.variant, pair.evidence) for pair in made.pairs}
     assert found == {"a0": ("a0", "name"), "a1": ("a1", "name and values")}
-    assert made.of_reference("a0").score is None
+    assert made.of_original("a0").score is None
 
 
 def test_a_layer_without_a_weight_is_paired_by_name_alone(variants):
     made = pair_layers(load_model(mlp()), load_model(mlp()))
-    relu = made.of_reference("relu")
+    relu = made.of_original("relu")
     assert (relu.variant, relu.evidence, relu.score) == ("relu", "name", None)
 
 
@@ -391,7 +391,7 @@ def test_empty_names_are_no_names():
 def test_a_model_without_weights_has_no_pairs_and_nothing_unpaired():
     empty = make_model([helper.make_node("Neg", ["x"], ["y"], "neg")])
     made = pair_layers(load_model(empty), load_model(chain(floats(6, 6))))
-    assert (made.pairs, made.unpaired_reference, made.unpaired_variant) == ((), (), ("a0",))
+    assert (made.pairs, made.unpaired_original, made.unpaired_variant) == ((), (), ("a0",))
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2, 4), (5, 0, 2, 4)], ids=str)
@@ -423,7 +423,7 @@ def test_scores_are_the_mean_absolute_cosine_of_the_channels(variants, tool):
     layers = [{layer.name: layer for layer in list_layers(model)} for model in models]
     checked = 0
     for pair in pair_layers(*models).pairs:
-        sides = [layers[0][pair.reference], layers[1][pair.variant]]
+        sides = [layers[0][pair.original], layers[1][pair.variant]]
         if sides[0].weight is None:
             continue
         rows = [rows_by_operator(side) for side in sides]
@@ -507,14 +507,14 @@ def test_the_evidence_is_worded_as_the_record_says():
 def test_pairs_come_in_the_order_of_the_float_model(variants):
     models = load_model(tower()), load_model(scrambled(variants["QDQ per channel"], seed=3)[0])
     order = [layer.name for layer in list_layers(models[0])]
-    found = [pair.reference for pair in pair_layers(*models).pairs]
+    found = [pair.original for pair in pair_layers(*models).pairs]
     assert found == sorted(found, key=order.index)
 
 
 def test_each_layer_is_in_one_pair_at_most(variants):
     for variant in variants.values():
         made = pair_layers(load_model(tower()), load_model(variant))
-        for side in ("reference", "variant"):
+        for side in ("original", "variant"):
             names = [getattr(pair, side) for pair in made.pairs]
             assert len(names) == len(set(names))
 

@@ -19,7 +19,7 @@ from onnx import helper
 from test_exports import HOSTILE, chain
 
 from playground.utils import report
-from playground.utils.parameter_inspector import list_layers, open_folder, scan_variants
+from playground.utils.parameter_inspector import compare_variants, list_layers, open_folder
 from playground.utils.parameter_inspector.judging.rules import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 def write_report(folder: Path, *findings: Finding) -> str:
     opened = open_folder(folder)
-    return report.create_report(opened, scan_variants(opened.variants), findings)
+    return report.create_report(opened, compare_variants(opened.variants), findings)
 
 
 def save_chain(folder: Path, names, variants=("float", "int8")) -> Path:
@@ -241,7 +241,7 @@ def test_progress_counts_every_layer(tmp_path):
     opened = open_folder(save_chain(tmp_path, ["a", "b", "c"]))
     seen = []
     report.create_report(
-        opened, scan_variants(opened.variants), [], lambda *counted: seen.append(counted)
+        opened, compare_variants(opened.variants), [], lambda *counted: seen.append(counted)
     )
     assert [done for done, _, _ in seen] == [1, 2, 3]
     assert {total for _, total, _ in seen} == {3}

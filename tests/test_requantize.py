@@ -38,10 +38,10 @@ from onnxruntime.quantization import QuantType, quant_utils
 
 from playground.utils.parameter_inspector import (
     WorkCancelledError,
+    compare_variants,
     list_layers,
     load_model,
     open_folder,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.changing import schemes as requantize_module
 from playground.utils.parameter_inspector.changing.planning import (
@@ -676,11 +676,11 @@ def test_blocks_of_a_matmul_run_along_its_inner_dimension():
 
 
 def test_candidates_come_best_first_with_todays_among_them():
-    values, today = floats(8, 70, 3), Scheme("uint8", symmetric=False)
-    found = list_candidates(values, today)
+    values, current = floats(8, 70, 3), Scheme("uint8", symmetric=False)
+    found = list_candidates(values, current)
     worst = [one.worst_channel_sqnr_db for one in found]
     assert worst == sorted(worst, reverse=True)
-    now = next(one for one in found if one.scheme == today)
+    now = next(one for one in found if one.scheme == current)
     for one in found:
         done = requantize(values, one.scheme)
         assert (one.sqnr_db, one.byte_count) == (done.sqnr_db, done.byte_count)
@@ -723,13 +723,15 @@ def test_blocks_longer_than_the_axis_are_not_offered():
 @pytest.fixture(scope="module")
 def dscnn():
     variants = open_folder(MODELS / "dscnn").variants
-    return scan_variants(variants), variants
+    return compare_variants(variants)
 
 
-def option(row: str, today: tuple[float, int], *others: tuple[float, int]) -> LayerOptions:
+def option(row: str, current: tuple[float, int], *others: tuple[float, int]) -> LayerOptions:
     """A layer whose schemes have these worst channels and bytes; each scheme is another."""
     names = iter(Scheme(bits=bits, data_type=t) for t in ("int8", "uint8") for bits in range(2, 9))
-    made = [Candidate(next(names), db, db, size, db - today[0]) for db, size in (today, *others)]
+    made = [
+        Candidate(next(names), db, db, size, db - current[0]) for db, size in (current, *others)
+    ]
     return LayerOptions(row, row, f"{row}.weight", (4, 5), 0, made[0], tuple(made[1:]))
 
 
@@ -742,7 +744,7 @@ OPTIONS = (
 
 def all_choices() -> list[tuple[int, float]]:
     """Bytes and worst SQNR of every way to choose."""
-    lists = [(o.today, *o.candidates) for o in OPTIONS]
+    lists = [(o.current, *o.candidates) for o in OPTIONS]
     return [
         (sum(c.byte_count for c in chosen), min(c.worst_channel_sqnr_db for c in chosen))
         for chosen in itertools.product(*lists)
@@ -763,13 +765,13 @@ def test_the_curve_is_the_pareto_front_of_all_choices():
 @pytest.mark.parametrize("target", [0, 9, 11, 26, 30, 35.5])
 def test_layers_that_reach_the_target_stay_and_the_others_take_the_fewest_bytes(target):
     plan = choose(OPTIONS, {}, target)
-    changed = {change.row: change for change in plan.changes}
+    changed = {change.layer_name: change for change in plan.changes}
     for o in OPTIONS:
-        if o.today.worst_channel_sqnr_db >= target:
-            assert o.row not in changed
+        if o.current.worst_channel_sqnr_db >= target:
+            assert o.layer_name not in changed
             continue
         reached = [c for c in o.candidates if c.worst_channel_sqnr_db >= target]
-        assert changed[o.row].after.byte_count == min(c.byte_count for c in reached)
+        assert changed[o.layer_name].after.byte_count == min(c.byte_count for c in reached)
     assert plan.worst_sqnr_db >= target
     assert not plan.unreachable
 
@@ -780,7 +782,7 @@ def test_what_no_scheme_reaches_is_named_with_the_best_there_is():
     assert (
         "at most 36.0 dB, with uint8" in plan.unreachable["c"] or "36.0 dB" in plan.unreachable["c"]
     )
-    assert {change.row for change in plan.changes} == {"a", "b"}
+    assert {change.layer_name for change in plan.changes} == {"a", "b"}
 
 
 @pytest.mark.parametrize("size", sorted({size for size, _ in all_choices()}))
@@ -791,11 +793,11 @@ def test_a_target_size_gives_the_best_worst_layer_that_fits(size):
 
 
 def test_a_target_size_that_leaves_all_as_it_is_changes_nothing():
-    today = sum(o.today.byte_count for o in OPTIONS[1:])
+    current = sum(o.current.byte_count for o in OPTIONS[1:])
     two = (option("a", (40, 100), (50, 100)), option("b", (40, 500), (30, 250)))
     assert choose(two, {}, None, 600).worst_sqnr_db == 40
     assert not choose(two, {}, None, 600).changes
-    assert today == 580
+    assert current == 580
 
 
 def test_a_size_below_the_smallest_is_unreachable_and_says_the_smallest():
@@ -806,29 +808,29 @@ def test_a_size_below_the_smallest_is_unreachable_and_says_the_smallest():
 
 
 def test_the_plan_for_dscnn_heals_the_collapsed_layer_for_few_bytes(dscnn):
-    plan = plan_model(*dscnn, "UINT8", target_sqnr_db=20)
+    plan = plan_model(dscnn, "UINT8", target_sqnr_db=20)
     (change,) = plan.changes
-    assert change.row == "/block1/conv_dw/Conv"
+    assert change.layer_name == "/block1/conv_dw/Conv"
     assert change.before.worst_channel_sqnr_db == pytest.approx(0, abs=0.1)
     assert change.after.scheme.granularity == "per-channel" and change.after.gain_db > 40
-    assert plan.byte_count < plan.today_bytes * 1.01
+    assert plan.byte_count < plan.current_bytes * 1.01
     assert len(plan.options) == 14 and not plan.left_out
 
 
 def test_todays_bytes_and_sqnr_are_those_of_the_scan(dscnn):
-    scan, variants = dscnn
-    options, _ = list_options(scan, variants, "UINT8")
+    comparison = dscnn
+    options, _ = list_options(comparison, "UINT8")
     for one in options:
-        metrics = scan.rows[one.row]["UINT8"].metrics
-        assert one.today.sqnr_db == pytest.approx(metrics["sqnr_db"], abs=1e-3)
-        assert one.today.worst_channel_sqnr_db == pytest.approx(
+        metrics = comparison.weights[one.layer_name]["UINT8"].metrics
+        assert one.current.sqnr_db == pytest.approx(metrics["sqnr_db"], abs=1e-3)
+        assert one.current.worst_channel_sqnr_db == pytest.approx(
             metrics["worst_channel_sqnr_db"], abs=1e-3
         )
 
 
 def test_progress_tells_every_layer_and_a_cancelled_plan_stops_between_two(dscnn):
     told: list[tuple[int, int, str]] = []
-    list_options(*dscnn, "UINT8", progress=lambda *step: told.append(step))
+    list_options(dscnn, "UINT8", progress=lambda *step: told.append(step))
     assert [done for done, _, _ in told] == list(range(1, 15))
     stop = threading.Event()
     told.clear()
@@ -839,7 +841,7 @@ def test_progress_tells_every_layer_and_a_cancelled_plan_stops_between_two(dscnn
             stop.set()
 
     with pytest.raises(WorkCancelledError, match="after 3 of 14"):
-        plan_model(*dscnn, "UINT8", 30, progress=until_three, cancelled=stop.is_set)
+        plan_model(dscnn, "UINT8", 30, progress=until_three, cancelled=stop.is_set)
     assert len(told) == 3
 
 
@@ -853,14 +855,14 @@ def test_a_search_is_stopped_between_two_schemes_of_one_layer():
 def test_a_plan_needs_one_target_and_a_variant_that_is_there(dscnn):
     for targets in ({}, {"target_sqnr_db": 1, "target_bytes": 1}):
         with pytest.raises(ValueError, match="one of the two"):
-            plan_model(*dscnn, "UINT8", **targets)
+            plan_model(dscnn, "UINT8", **targets)
     with pytest.raises(ValueError, match="none of the variants FP32, INT8, UINT8"):
-        plan_model(*dscnn, "INT4", 30)
+        plan_model(dscnn, "INT4", 30)
 
 
 def test_a_float_variant_leaves_out_every_layer_and_says_why(dscnn):
-    scan, variants = dscnn
-    options, left_out = list_options(scan, {"FP32": variants["FP32"]}, "FP32")
+    comparison = dscnn
+    options, left_out = list_options(comparison, "FP32")
     assert not options and len(left_out) == 14
     assert set(left_out.values()) == {"this layer was left in float"}
 
@@ -884,8 +886,8 @@ def test_a_folded_batch_norm_is_in_the_exact_weight():
         helper.make_node("Conv", ["x", "wd"], ["y"], "conv"),
     ]
     variants = {"FP32": exact, "INT8": load_model(conv_graph(nodes, stored))}
-    scan = scan_variants(variants)
-    assert read_exact(scan, variants, "INT8", "conv") == pytest.approx(folded, rel=1e-5)
+    comparison = compare_variants(variants)
+    assert read_exact(comparison, "INT8", "conv") == pytest.approx(folded, rel=1e-5)
 
 
 def conv_graph(nodes: list[Any], arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -900,8 +902,8 @@ def conv_graph(nodes: list[Any], arrays: dict[str, np.ndarray]) -> onnx.ModelPro
 
 
 def test_float4_and_narrow_types_beside_quantized_activations_are_not_proposed(dscnn):
-    scan, _ = dscnn
-    layer: Layer = scan.rows["/conv/Conv"]["UINT8"].layer
+    comparison = dscnn
+    layer: Layer = comparison.weights["/conv/Conv"]["UINT8"].layer
     assert "float4e2m1" in why_not_run(layer, Scheme("float4e2m1"))
     assert "int2" in why_not_run(layer, Scheme("int2"))
     assert why_not_run(layer, Scheme("int4")) is None
@@ -914,8 +916,8 @@ def test_float4_and_narrow_types_beside_quantized_activations_are_not_proposed(d
 
 
 def test_the_overrides_make_onnxruntime_write_the_planned_weights(dscnn, tmp_path):
-    scan, variants = dscnn
-    plan = plan_model(scan, variants, "UINT8", target_sqnr_db=36)
+    comparison = dscnn
+    plan = plan_model(comparison, "UINT8", target_sqnr_db=36)
     overrides = eval(plan.overrides, {"QuantType": QuantType})
     assert len(overrides) == len(plan.changes) > 3
     exact = onnx.load(MODELS / "dscnn/fp32.onnx")
@@ -925,15 +927,15 @@ def test_the_overrides_make_onnxruntime_write_the_planned_weights(dscnn, tmp_pat
     )  # fmt: skip
     weights = {one.name: one.weight for one in list_layers(load_model(quantized)) if one.weight}
     for change in plan.changes:
-        values = read_exact(scan, variants, "UINT8", change.row)
+        values = read_exact(comparison, "UINT8", change.layer_name)
         done = requantize(values, change.after.scheme)
-        same_bits(done.codes, weights[change.row].codes)
-        same_bits(done.quantization.scale, weights[change.row].quantization.scale)
+        same_bits(done.codes, weights[change.layer_name].codes)
+        same_bits(done.quantization.scale, weights[change.layer_name].quantization.scale)
 
 
 def test_what_the_overrides_cannot_say_stands_in_a_comment(dscnn):
-    scan, variants = dscnn
-    plan = plan_model(scan, variants, "UINT8", target_bytes=40_000)
+    comparison = dscnn
+    plan = plan_model(comparison, "UINT8", target_bytes=40_000)
     assert any(change.after.scheme.block_size for change in plan.changes)
     assert "has no override; save the changed model instead" in plan.overrides
     assert set(eval(plan.overrides, {"QuantType": QuantType})) < {
@@ -942,12 +944,12 @@ def test_what_the_overrides_cannot_say_stands_in_a_comment(dscnn):
 
 
 def test_a_layer_that_is_not_surely_the_same_is_left_out(dscnn):
-    scan, variants = dscnn
+    comparison = dscnn
     row = "/conv/Conv"
-    measured = scan.rows[row]["UINT8"]
+    measured = comparison.by_variant(row)["UINT8"]
     guess = replace(measured, pair=replace(measured.pair, evidence="order: a guess"))
-    rows = {row: {**scan.rows[row], "UINT8": guess}}
-    options, left_out = list_options(replace(scan, rows=rows), variants, "UINT8")
+    rows = {row: {**comparison.by_variant(row), "UINT8": guess}}
+    options, left_out = list_options(replace(comparison, weights=rows), "UINT8")
     assert not options
     assert left_out == {row: "its float original is not surely the same layer"}
 

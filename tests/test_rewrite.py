@@ -32,10 +32,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
 from playground.utils.parameter_inspector import (
+    compare_variants,
     list_layers,
     load_model,
     open_folder,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.changing import rewriting as rewrite
 from playground.utils.parameter_inspector.changing.planning import (
@@ -87,11 +87,11 @@ def run(path: Path, feeds: dict[str, np.ndarray], optimized: bool = True) -> np.
 @pytest.fixture(scope="module")
 def dscnn():
     variants = open_folder(DSCNN).variants
-    return scan_variants(variants), variants
+    return compare_variants(variants)
 
 
 @pytest.fixture
-def today(tmp_path):
+def current(tmp_path):
     """A small float network, quantized: Conv, Conv without bias, Gemm, all with activations."""
     model = quantized_statically(
         convnet(), tmp_path, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
@@ -112,27 +112,27 @@ def exact(name: str) -> np.ndarray:
 
 
 def test_the_plan_for_dscnn_saved_and_run_gives_the_accuracy_of_the_float_model(dscnn, tmp_path):
-    scan, variants = dscnn
-    plan = plan_model(scan, variants, "UINT8", target_sqnr_db=30)
-    changes = create_changes(plan, scan, variants, "UINT8")
+    comparison = dscnn
+    plan = plan_model(comparison, "UINT8", target_sqnr_db=30)
+    changes = create_changes(plan, comparison, "UINT8")
     done = save_changed_model(DSCNN / "uint8.onnx", changes, tmp_path / "out.onnx")
     paths = DSCNN / "fp32.onnx", DSCNN / "uint8.onnx", done.path
     truth = measure_truth(*paths, DSCNN / "samples.npz")
     assert truth.sample_count == 180
-    assert truth.today.accuracy < 0.5 and truth.today.output_sqnr_db < 5
+    assert truth.current.accuracy < 0.5 and truth.current.output_sqnr_db < 5
     assert truth.changed.accuracy > 0.98 and truth.exact.accuracy > 0.98
     assert truth.changed.output_sqnr_db > 30
-    assert done.file_bytes == done.path.stat().st_size < 1.02 * done.today_bytes
+    assert done.file_bytes == done.path.stat().st_size < 1.02 * done.current_bytes
     assert done.raised_opset is None
-    variants = {"FP32": variants["FP32"], "UINT8": load_model(done.path)}
-    problems = find_problems(variants, scan_variants(variants))
+    variants = {"FP32": comparison.variants["FP32"], "UINT8": load_model(done.path)}
+    problems = find_problems(compare_variants(variants))
     assert not [one for one in problems if one.severity == "error"]
 
 
 def test_only_the_planned_tensors_differ_and_every_node_stays(dscnn, tmp_path):
-    scan, variants = dscnn
-    plan = plan_model(scan, variants, "UINT8", target_sqnr_db=20)
-    changes = create_changes(plan, scan, variants, "UINT8")
+    comparison = dscnn
+    plan = plan_model(comparison, "UINT8", target_sqnr_db=20)
+    changes = create_changes(plan, comparison, "UINT8")
     out = tmp_path / "out.onnx"
     save_changed_model(DSCNN / "uint8.onnx", changes, out)
     before, after = read(DSCNN / "uint8.onnx"), read(out)
@@ -167,13 +167,13 @@ def test_a_plan_for_a_size_is_written_and_runs_alike_optimized_or_not(
     network, variant, share, tmp_path
 ):
     variants = open_folder(MODELS / network).variants
-    scan = scan_variants(variants)
-    options, _ = list_options(scan, variants, variant)
-    size = int(share * sum(o.today.byte_count for o in options))
-    plan = plan_model(scan, variants, variant, target_bytes=size)
+    comparison = compare_variants(variants)
+    options, _ = list_options(comparison, variant)
+    size = int(share * sum(o.current.byte_count for o in options))
+    plan = plan_model(comparison, variant, target_bytes=size)
     assert plan.byte_count <= size and plan.changes
     path = MODELS / network / f"{variant.lower()}.onnx"
-    changes = create_changes(plan, scan, variants, variant)
+    changes = create_changes(plan, comparison, variant)
     done = save_changed_model(path, changes, tmp_path / "out.onnx")
     assert done.raised_opset == 21
     with np.load(MODELS / network / "samples.npz") as file:
@@ -215,10 +215,10 @@ MORE_SCHEMES = [
 
 @pytest.mark.parametrize("name", WEIGHTS)
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_onnxruntime_feeds_the_layer_what_the_scheme_promised(today, tmp_path, scheme, name):
-    layer, out = layer_of(today, name), tmp_path / "out.onnx"
+def test_onnxruntime_feeds_the_layer_what_the_scheme_promised(current, tmp_path, scheme, name):
+    layer, out = layer_of(current, name), tmp_path / "out.onnx"
     assert why_not_run(layer, scheme) is None
-    done = save_changed_model(today, {name: Change(scheme, exact(name))}, out)
+    done = save_changed_model(current, {name: Change(scheme, exact(name))}, out)
     expected = requantize(exact(name), scheme, layer.weight.channel_axis)
     model = onnx.load(out)
     onnx.checker.check_model(model, full_check=True)
@@ -240,9 +240,11 @@ def test_onnxruntime_feeds_the_layer_what_the_scheme_promised(today, tmp_path, s
     ],
     ids=str,
 )
-def test_what_onnxruntime_cannot_run_is_refused_and_nothing_is_written(today, tmp_path, scheme):
+def test_what_onnxruntime_cannot_run_is_refused_and_nothing_is_written(current, tmp_path, scheme):
     with pytest.raises(RewriteError, match=r"^layer 'conv1': onnxruntime cannot run"):
-        save_changed_model(today, {"conv1": Change(scheme, exact("conv1"))}, tmp_path / "out.onnx")
+        save_changed_model(
+            current, {"conv1": Change(scheme, exact("conv1"))}, tmp_path / "out.onnx"
+        )
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -282,12 +284,12 @@ def test_an_int2_weight_that_onnxruntime_computes_wrongly_is_refused(op_type, tm
 @pytest.mark.parametrize("granularity", ["per-tensor", "per-channel"])
 @pytest.mark.parametrize("with_float", [True, False])
 def test_the_int32_bias_is_counted_in_input_scale_times_weight_scale(
-    today, tmp_path, granularity, with_float
+    current, tmp_path, granularity, with_float
 ):
     bias = {one.name: numpy_helper.to_array(one) for one in convnet().graph.initializer}["b1"]
-    before = layer_of(today, "conv1")
+    before = layer_of(current, "conv1")
     change = Change(Scheme("int8", granularity), exact("conv1"), bias if with_float else None)
-    save_changed_model(today, {"conv1": change}, tmp_path / "out.onnx")
+    save_changed_model(current, {"conv1": change}, tmp_path / "out.onnx")
     layer = layer_of(tmp_path / "out.onnx", "conv1")
     product = layer.inputs[0].quantization.scale * layer.weight.quantization.scale
     same_bits(layer.bias.quantization.scale, product.astype(np.float32))
@@ -298,31 +300,31 @@ def test_the_int32_bias_is_counted_in_input_scale_times_weight_scale(
     assert np.abs(layer.bias.values - source).max() <= 0.5001 * np.max(product)
 
 
-def test_a_bias_beyond_int32_is_refused(today, tmp_path):
+def test_a_bias_beyond_int32_is_refused(current, tmp_path):
     tiny = exact("conv1") * np.float32(1e-9)
     with pytest.raises(RewriteError, match=r"layer 'conv1': its bias does not fit into int32"):
-        save_changed_model(today, {"conv1": Change(Scheme(), tiny)}, tmp_path / "out.onnx")
+        save_changed_model(current, {"conv1": Change(Scheme(), tiny)}, tmp_path / "out.onnx")
 
 
-def test_blocks_leave_the_bias_as_it_is(today, tmp_path):
+def test_blocks_leave_the_bias_as_it_is(current, tmp_path):
     scheme = Scheme("int4", "per-block", block_size=2)
-    save_changed_model(today, {"conv1": Change(scheme, exact("conv1"))}, tmp_path / "out.onnx")
-    ours, before = (layer_of(path, "conv1").bias for path in (tmp_path / "out.onnx", today))
+    save_changed_model(current, {"conv1": Change(scheme, exact("conv1"))}, tmp_path / "out.onnx")
+    ours, before = (layer_of(path, "conv1").bias for path in (tmp_path / "out.onnx", current))
     same_bits(ours.codes, before.codes)
     same_bits(ours.quantization.scale, before.quantization.scale)
 
 
-def test_the_float_bias_is_taken_only_where_todays_is_its_rounding(tmp_path, today):
+def test_the_float_bias_is_taken_only_where_todays_is_its_rounding(tmp_path, current):
     def bias_found() -> np.ndarray | None:
-        variants = {"FP32": load_model(tmp_path / "fp32.onnx"), "UINT8": load_model(today)}
-        return read_exact_bias(scan_variants(variants), variants, "UINT8", "conv1")
+        variants = {"FP32": load_model(tmp_path / "fp32.onnx"), "UINT8": load_model(current)}
+        return read_exact_bias(compare_variants(variants), "UINT8", "conv1")
 
     assert bias_found() is not None
-    model = onnx.load(today)
+    model = onnx.load(current)
     (bias,) = (one for one in model.graph.initializer if one.name == "b1_quantized")
     corrected = numpy_helper.to_array(bias) + np.int32(500)
     bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
-    onnx.save(model, today)
+    onnx.save(model, current)
     assert bias_found() is None
 
 
@@ -526,24 +528,24 @@ def test_what_the_operator_of_another_domain_does_not_take_is_refused(scheme, tm
     )
 
 
-def test_a_wrong_name_a_wrong_shape_and_a_weight_of_nan_are_refused(today, tmp_path):
+def test_a_wrong_name_a_wrong_shape_and_a_weight_of_nan_are_refused(current, tmp_path):
     out, values = tmp_path / "out.onnx", exact("conv1")
     with pytest.raises(RewriteError, match="the model has no layer 'conv7'"):
-        save_changed_model(today, {"conv7": (Scheme(), values)}, out)
+        save_changed_model(current, {"conv7": (Scheme(), values)}, out)
     with pytest.raises(RewriteError, match=r"the new weight has shape \(3, 5, 2, 4\)"):
-        save_changed_model(today, {"conv1": (Scheme(), np.swapaxes(values, 0, 1))}, out)
+        save_changed_model(current, {"conv1": (Scheme(), np.swapaxes(values, 0, 1))}, out)
     with pytest.raises(RewriteError, match="layer 'conv1': 120 of 120 weights are NaN"):
-        save_changed_model(today, {"conv1": (Scheme(), values * np.nan)}, out)
+        save_changed_model(current, {"conv1": (Scheme(), values * np.nan)}, out)
     with pytest.raises(RewriteError, match="layer 'relu1': its weight is not quantized"):
         save_changed_model(tmp_path / "fp32.onnx", {"relu1": (Scheme(), values)}, out)
     assert not out.exists()
 
 
-def test_a_model_is_never_written_over_itself(today):
-    before = today.read_bytes()
+def test_a_model_is_never_written_over_itself(current):
+    before = current.read_bytes()
     with pytest.raises(RewriteError, match="is the model itself"):
-        save_changed_model(today, {}, today)
-    assert today.read_bytes() == before
+        save_changed_model(current, {}, current)
+    assert current.read_bytes() == before
 
 
 def test_a_file_that_the_checker_refuses_is_not_written(tmp_path):
@@ -617,21 +619,21 @@ def test_the_opset_is_the_first_whose_operator_takes_the_scheme(scheme, opset):
 # The truth ----------------------------------------------------------------------------------------
 
 
-def test_the_truth_is_what_onnxruntime_computes(today, tmp_path):
+def test_the_truth_is_what_onnxruntime_computes(current, tmp_path):
     x = floats(6, 3, 10, 11, seed=9)
-    for path in (today, tmp_path / "fp32.onnx"):  # any batch size
+    for path in (current, tmp_path / "fp32.onnx"):  # any batch size
         model = onnx.load(path)
         for value in (model.graph.input[0], model.graph.output[0]):
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
         onnx.save(model, path)
     exact_path, changed = tmp_path / "fp32.onnx", tmp_path / "out.onnx"
-    save_changed_model(today, {"fc": (Scheme("int4"), exact("fc"))}, changed)
-    outputs = [run(path, {"x": x}) for path in (exact_path, today, changed)]
+    save_changed_model(current, {"fc": (Scheme("int4"), exact("fc"))}, changed)
+    outputs = [run(path, {"x": x}) for path in (exact_path, current, changed)]
     labels = outputs[0].argmax(axis=1)
     labels[0] += 1
     np.savez(tmp_path / "samples.npz", x=x, labels=labels)
-    truth = measure_truth(exact_path, today, changed, tmp_path / "samples.npz")
-    found = truth.exact, truth.today, truth.changed
+    truth = measure_truth(exact_path, current, changed, tmp_path / "samples.npz")
+    found = truth.exact, truth.current, truth.changed
     for one, y in zip(found, outputs, strict=True):
         assert one.accuracy == pytest.approx(np.mean(y.argmax(axis=1) == labels))
     assert truth.exact.output_sqnr_db is None and truth.exact.accuracy == pytest.approx(5 / 6)
@@ -698,8 +700,8 @@ def test_the_shipped_samples_are_the_first_held_out_digits_to_the_bit(network):
     assert path.stat().st_size < 150_000
 
 
-def test_a_change_may_be_given_as_a_plain_pair(today, tmp_path):
+def test_a_change_may_be_given_as_a_plain_pair(current, tmp_path):
     change = Scheme(granularity="per-channel"), exact("fc")
-    done = save_changed_model(today, {"fc": change}, tmp_path / "out.onnx")
+    done = save_changed_model(current, {"fc": change}, tmp_path / "out.onnx")
     assert done.layers == ("fc",)
     assert replace(change[0]) == change[0]

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from playground.utils.parameter_inspector import (
     LayerRanges,
     WorkCancelledError,
+    compare_folder,
     compute_all_layer_ranges,
     compute_layer_ranges,
     extract_weight_tensors,
@@ -34,7 +35,6 @@ from playground.utils.parameter_inspector import (
     layer_names,
     load_model,
     pair_variants,
-    scan_folder,
 )
 from playground.utils.parameter_inspector.reading.variants import VariantFolder
 
@@ -93,9 +93,11 @@ def test_a_scan_that_is_cancelled_stops_between_two_weights_and_can_be_made_agai
         return len(told) == 3
 
     with pytest.raises(WorkCancelledError, match="stopped after 4 of 9 weights"):
-        scan_folder(folder, lambda *now: told.append(now), cancel)
+        compare_folder(folder, lambda *now: told.append(now), cancel)
     assert len(told) == 3
-    assert scan_folder(folder, cancelled=lambda: False).ranges == compute_all_layer_ranges(variants)
+    assert compare_folder(folder, cancelled=lambda: False).ranges == compute_all_layer_ranges(
+        variants
+    )
 
 
 def test_one_variant_alone_has_ranges(variants):

@@ -27,12 +27,12 @@ from playground.utils import figures, report
 from playground.utils.parameter_inspector import (
     Model,
     ModelFileError,
+    compare_variants,
     compute_histograms,
     find_networks,
     list_layers,
     load_model,
     open_folder,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.judging.rules import find_problems
 from playground.utils.parameter_inspector.reading.model_file import printable
@@ -117,12 +117,12 @@ def test_every_name_is_text_in_one_heatmap_and_one_report(tmp_path):
     ]
     arrays = {f"w{i}": floats(7, 7, seed=i) for i in range(len(nodes))}
     variants = {"FP32": load_model(make_model(nodes, arrays, inputs={"x": (2, 7)}))}
-    scan = scan_variants(variants)
-    assert len(scan.ranges) == len(HOSTILE_NAMES)
-    assert figures.heatmap.render_heatmap(scan.ranges, list(variants)).png
+    comparison = compare_variants(variants)
+    assert len(comparison.ranges) == len(HOSTILE_NAMES)
+    assert figures.heatmap.render_heatmap(comparison.ranges, list(variants)).png
     bad = {f"{i}.onnx": f"{i}.onnx: {name}" for i, name in enumerate(HOSTILE_NAMES)}
     folder = fuzzing.VariantFolder(tmp_path, variants, bad)
-    assert_no_stranger(report.create_report(folder, scan, find_problems(variants, scan)))
+    assert_no_stranger(report.create_report(folder, comparison, find_problems(comparison)))
 
 
 def test_a_producer_whose_name_is_not_text_is_shown_as_far_as_it_is(tmp_path):
@@ -153,7 +153,7 @@ def test_a_file_name_is_text_whether_the_file_can_be_read_or_not(tmp_path, name)
     assert all(map(is_one_sentence, opened.unreadable.values())), opened.unreadable
     assert len(opened.unreadable) == 1
     see_everything(opened.variants, home, pictures=False)
-    report.create_report(opened, scan_variants(opened.variants), []).encode()
+    report.create_report(opened, compare_variants(opened.variants), []).encode()
     assert find_networks(tmp_path) == {printable(name): home}
 
 
@@ -175,7 +175,7 @@ MEASURE = """
 import json, logging, os, re, sys, time
 from pathlib import Path
 logging.disable()
-from playground.utils.parameter_inspector import list_layers, open_folder, scan_variants
+from playground.utils.parameter_inspector import list_layers, open_folder, compare_variants
 from playground.utils.parameter_inspector.judging.rules import find_problems
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -183,9 +183,9 @@ def see(folder):
     before, start = peak(), time.perf_counter()
     opened = open_folder(folder)
     said = list(opened.unreadable.values())
-    scan = scan_variants(opened.variants)
-    find_problems(opened.variants, scan)
-    said += scan.unavailable.values()
+    comparison = compare_variants(opened.variants)
+    find_problems(comparison)
+    said += comparison.unavailable.values()
     for model in opened.variants.values():
         said += [reason for layer in list_layers(model) for reason in layer.not_understood]
     return said, len(opened.variants), time.perf_counter() - start, peak() - before
@@ -485,13 +485,13 @@ def test_external_data_that_must_not_be_read_is_one_sentence(home, location, mor
     path = external(home, location.replace("{outside}", str(home.parent)), **more)
     save(convnet(), home / "sound.onnx")
     opened = open_folder(home)
-    scan = scan_variants(opened.variants)
-    said = [*opened.unreadable.values(), *scan.unavailable.values()]
-    said += fuzzing.list_sentences(opened.variants, scan, find_problems(opened.variants, scan))
+    comparison = compare_variants(opened.variants)
+    said = [*opened.unreadable.values(), *comparison.unavailable.values()]
+    said += fuzzing.list_sentences(comparison, find_problems(comparison))
     assert any("'w'" in one or path.stem in one for one in said), said
     assert all(map(is_one_sentence, said)), said
     assert float(SECRET) not in [
-        m.metrics["range_high"] for row in scan.rows.values() for m in row.values()
+        m.metrics["range_high"] for row in comparison.weights.values() for m in row.values()
     ]
 
 
@@ -560,8 +560,8 @@ def test_a_file_cut_in_the_middle_of_a_pass_is_one_sentence(tmp_path, monkeypatc
     path = save(large(), tmp_path / "large.onnx")
     variants = open_folder(tmp_path).variants
     during_first_read(monkeypatch, lambda: os.truncate(path, 10_000))
-    scan = scan_variants(variants)
-    (sentence,) = scan.unavailable.values()
+    comparison = compare_variants(variants)
+    (sentence,) = comparison.unavailable.values()
     assert is_one_sentence(sentence)
     assert "became shorter" in sentence or "which has" in sentence
     see_everything(variants, tmp_path)
@@ -574,11 +574,11 @@ def test_a_file_replaced_in_the_middle_of_a_pass_is_read_as_one_or_not_at_all(
     variants = open_folder(tmp_path).variants
     (tmp_path / "new").write_bytes(b"short")
     during_first_read(monkeypatch, lambda: (tmp_path / "new").replace(path))
-    scan = scan_variants(variants)
-    if scan.unavailable:
-        assert all(map(is_one_sentence, scan.unavailable.values()))
+    comparison = compare_variants(variants)
+    if comparison.unavailable:
+        assert all(map(is_one_sentence, comparison.unavailable.values()))
     else:
-        measured = scan.rows["matmul"]["FP32"]
+        measured = comparison.weights["matmul"]["FP32"]
         assert measured.metrics["range_high"] == floats(3000, 1700).max()
     see_everything(variants, tmp_path)
 
@@ -716,7 +716,7 @@ def test_an_extreme_weight_reaches_every_picture(kind, tmp_path):
 def test_the_numbers_of_an_extreme_weight_are_those_of_its_finite_elements(kind, tmp_path):
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "conv1")]
     model = load_model(save(make_model(nodes, {"w": WEIGHTS[kind]}), tmp_path / "m.onnx"))
-    (row,) = scan_variants({"FP32": model}).rows.values()
+    (row,) = compare_variants({"FP32": model}).weights.values()
     finite = WEIGHTS[kind][np.isfinite(WEIGHTS[kind])].astype(np.float64)
     found = row["FP32"].metrics["range_low"], row["FP32"].metrics["range_high"]
     if finite.size == 0:
@@ -739,7 +739,7 @@ def test_a_finding_that_names_layers_names_them_on_one_line(name):
         if tensor.name.startswith(f"{name}q"):
             tensor.raw_data = bytes(reversed(tensor.raw_data))
     variants = {"FP32": load_model(float_model), "INT8": load_model(other)}
-    findings = find_problems(variants, scan_variants(variants))
+    findings = find_problems(compare_variants(variants))
     assert any("Paired with" in finding.evidence for finding in findings)
     for finding in findings:
         assert is_one_sentence(finding.evidence), repr(finding.evidence)

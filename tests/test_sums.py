@@ -96,7 +96,7 @@ class Case:
 
     operator: Operator
     variant: onnx.ModelProto
-    reference: onnx.ModelProto
+    original: onnx.ModelProto
     codes: np.ndarray
     scale: np.ndarray
     zero_point: np.ndarray
@@ -105,7 +105,7 @@ class Case:
 
     def summed(self, folder: Path | None = None, *, outside: bool = True, **options: Any) -> Any:
         """Sum it in memory, or from files: the weights beside the model, or inside it."""
-        models: list[Any] = [self.variant, self.reference]
+        models: list[Any] = [self.variant, self.original]
         if folder is not None:
             paths = [folder / "variant.onnx", folder / "reference.onnx"]
             for path, model in zip(paths, models, strict=True):
@@ -157,8 +157,8 @@ def make_case(
     if shape[0] * shape[1] > 1:
         span = 70000 if "16" in data_type else 700
         x = np.where(rng.random(shape) < 0.1, x + span * full_scale, x).astype(np.float32)
-    reference = make_model([operator.node("w")], {"w": x}, inputs={"x": CONV_INPUT})
-    return Case(operator, variant, reference, q, full_scale, full_zero, x, values)
+    original = make_model([operator.node("w")], {"w": x}, inputs={"x": CONV_INPUT})
+    return Case(operator, variant, original, q, full_scale, full_zero, x, values)
 
 
 def expected(case: Case) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def test_the_levels_of_the_first_channel_are_counted(operator):
     case = make_case(OPERATORS[operator])
     found = case.summed()
     assert found.level_count == np.unique(case.operator.rows(case.x)[0]).size > 1
-    assert found.of_reference().level_count == found.level_count
+    assert found.of_original().level_count == found.level_count
 
 
 # --------------------------------------------------------------- chunks
@@ -293,7 +293,7 @@ def test_matmul_in_a_file_is_compared_with_gemm_in_a_file_channel_by_channel(tmp
     """One has its channels first, the other last: the order of reading cannot be that of both."""
     monkeypatch.setattr(passes, "CHUNK_ELEMENTS", 20)
     case = make_case(OPERATORS["MatMul"])
-    case.reference = make_model(
+    case.original = make_model(
         [OPERATORS["Gemm transB"].node("w")], {"w": case.x.T.copy()}, inputs={"x": CONV_INPUT}
     )
     found = case.summed(tmp_path)
@@ -334,10 +334,10 @@ def plain_case(operator: Operator, q: np.ndarray, s: Any, x: np.ndarray) -> Case
     nodes = [dequantize_node(("q", "s")), operator.node("w")]
     arrays = [constant("q", q), constant("s", s)]
     variant = make_model(nodes, arrays, inputs={"x": CONV_INPUT})
-    reference = make_model([operator.node("w")], {"w": x}, inputs={"x": CONV_INPUT})
+    original = make_model([operator.node("w")], {"w": x}, inputs={"x": CONV_INPUT})
     values = (q.astype(np.float64) * s).astype(np.float32)
     full = np.broadcast_to(s, q.shape)
-    return Case(operator, variant, reference, q, full, np.zeros(q.shape, q.dtype), x, values)
+    return Case(operator, variant, original, q, full, np.zeros(q.shape, q.dtype), x, values)
 
 
 # --------------------------------------------------------------- codes
@@ -400,7 +400,7 @@ def test_codes_that_are_floats_are_not_counted(data_type):
 def test_a_float_original_of_another_width_is_taken_at_its_values(dtype):
     case = make_case(OPERATORS["MatMul"])
     case.x = case.x.astype(dtype)
-    case.reference = make_model(
+    case.original = make_model(
         [OPERATORS["MatMul"].node("w")], [constant("w", case.x)], inputs={"x": CONV_INPUT}
     )
     found = case.summed()
@@ -414,13 +414,13 @@ def test_a_float_original_that_is_stored_transposed_is_compared_as_the_layer_see
         helper.make_node("Transpose", ["t"], ["w"], perm=[1, 0]),
         OPERATORS["MatMul"].node("w"),
     ]
-    case.reference = make_model(nodes, {"t": case.x.T.copy()}, inputs={"x": CONV_INPUT})
+    case.original = make_model(nodes, {"t": case.x.T.copy()}, inputs={"x": CONV_INPUT})
     np.testing.assert_allclose(case.summed().e_square, expected(case)["e_square"], rtol=2e-6)
 
 
 def test_matmul_and_the_gemm_it_was_made_from_are_compared_channel_by_channel():
     case = make_case(OPERATORS["MatMul"])
-    case.reference = make_model(
+    case.original = make_model(
         [OPERATORS["Gemm transB"].node("w")], {"w": case.x.T.copy()}, inputs={"x": CONV_INPUT}
     )
     np.testing.assert_allclose(case.summed().e_square, expected(case)["e_square"], rtol=2e-6)
@@ -443,7 +443,7 @@ def test_the_original_is_multiplied_by_the_factor_of_each_channel(operator):
 def test_another_shape_than_the_original_raises_value_error_naming_both():
     case = make_case(OPERATORS["Conv"])
     other = floats(4, 3, 2, 4)
-    case.reference = make_model([OPERATORS["Conv"].node("w")], {"w": other})
+    case.original = make_model([OPERATORS["Conv"].node("w")], {"w": other})
     with pytest.raises(ValueError, match=r"'layer'.*\(5, 24\).*\(4, 24\)"):
         case.summed()
 
@@ -459,7 +459,7 @@ def test_without_an_original_there_are_ranges_and_codes_and_nothing_else():
 
 def test_a_float_weight_alone_has_its_range():
     case = make_case(OPERATORS["MatMul"])
-    (layer,) = list_layers(load_model(case.reference))
+    (layer,) = list_layers(load_model(case.original))
     found = sum_weight(layer.weight, layer)
     np.testing.assert_array_equal(found.low, case.x.min(axis=0))
     np.testing.assert_array_equal(found.high, case.x.max(axis=0))
@@ -505,8 +505,8 @@ def test_a_nan_scale_spoils_its_own_channel_only():
     s = np.float32([0.5, np.nan, 0.25])
     nodes = [dequantize_node(("q", "s"), axis=1), OPERATORS["MatMul"].node("w")]
     model = make_model(nodes, {"q": q, "s": s}, inputs={"x": CONV_INPUT})
-    reference = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": CONV_INPUT})
-    (layer,), (original,) = (list_layers(load_model(m)) for m in (model, reference))
+    original = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": CONV_INPUT})
+    (layer,), (original,) = (list_layers(load_model(m)) for m in (model, original))
     found = sum_weight(layer.weight, layer, original.weight, original)
     assert found.not_finite == 7
     for name in ("low", "e_square", "step_square"):
@@ -572,8 +572,8 @@ def test_a_weight_in_four_bits_of_matmulnbits_is_summed_like_its_values():
     )  # fmt: skip
     variant = make_model([node], arrays, inputs={"x": (2, columns)}, domains=[MICROSOFT])
     x = floats(columns, rows)
-    reference = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": (2, columns)})
-    (layer,), (original,) = (list_layers(load_model(m)) for m in (variant, reference))
+    original = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": (2, columns)})
+    (layer,), (original,) = (list_layers(load_model(m)) for m in (variant, original))
     found = sum_weight(layer.weight, layer, original.weight, original)
     v = layer.weight.values.astype(np.float64)
     e = x.T.astype(np.float64) - v
@@ -597,8 +597,8 @@ def test_a_codebook_reaches_from_its_lowest_to_its_highest_level():
     )  # fmt: skip
     variant = make_model([node], arrays, inputs={"x": (2, columns)}, domains=[MICROSOFT])
     x = floats(columns, rows) * np.float32(0.1)
-    reference = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": (2, columns)})
-    (layer,), (original,) = (list_layers(load_model(m)) for m in (variant, reference))
+    original = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": (2, columns)})
+    (layer,), (original,) = (list_layers(load_model(m)) for m in (variant, original))
     found = sum_weight(layer.weight, layer, original.weight, original)
     e = x.T.astype(np.float64) - layer.weight.values
     widest = np.repeat(arrays["m"], block).reshape(rows, columns)
@@ -673,8 +673,8 @@ def test_limits_narrower_than_the_data_type_are_where_outside_begins(rails):
     )  # fmt: skip
     nodes = [quant, OPERATORS["MatMul"].node("w")]
     model = make_model(nodes, arrays, inputs={"x": CONV_INPUT}, domains=["qonnx.custom_op.general"])
-    reference = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": CONV_INPUT})
-    (layer,), (original,) = (list_layers(load_model(m)) for m in (model, reference))
+    original = make_model([OPERATORS["MatMul"].node("w")], {"w": x}, inputs={"x": CONV_INPUT})
+    (layer,), (original,) = (list_layers(load_model(m)) for m in (model, original))
     found = sum_weight(layer.weight, layer, original.weight, original)
     v = np.clip(np.rint(x / s), -3, 3) * s
     np.testing.assert_allclose(found.low, v.min(axis=0))

@@ -14,16 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 from playground.utils import tables
 from playground.utils.parameter_inspector import (
     METRICS,
+    Comparison,
     LayerPair,
     LayerRanges,
     Pairing,
-    Scan,
     VariantSummary,
+    compare_variants,
     find_layer,
     layer_names,
     load_model,
     pair_variants,
-    scan_variants,
 )
 from playground.utils.parameter_inspector.judging.rules import Finding
 
@@ -162,12 +162,12 @@ def test_a_layer_that_a_quantizer_merged_is_explained(variants):
 
 @pytest.fixture(scope="module")
 def lossy():
-    """Return variants whose weights differ by ERRORS, and their scan."""
+    """Return variants whose weights differ by ERRORS, and their comparison."""
     models = {
         "FP32": load_model(create_model(False, ERRORS)),
         "INT8": load_model(create_model(True)),
     }
-    return models, scan_variants(models)
+    return compare_variants(models)
 
 
 def finding(severity: str, layer: str = "conv", variant: str = "INT8", rule: str = "clipping"):
@@ -180,14 +180,14 @@ def stub(layer: str, severity: str = "", **metrics: float) -> tables.ranking.Ran
     return tables.ranking.RankedLayer(layer, "INT8", SimpleNamespace(metrics=numbers), found)
 
 
-def ranking_of(scan, variants, findings=()):
-    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
-    return tables.ranking.create_ranking(ranked, scan.pairings)
+def ranking_of(comparison, findings=()):
+    ranked = tables.ranking.rank_layers(comparison, findings)
+    return tables.ranking.create_ranking(ranked, comparison.pairings)
 
 
 def test_the_ranking_has_a_row_for_each_quantized_layer_with_numpys_numbers(lossy):
-    variants, scan = lossy
-    (row,) = ranking_of(scan, variants).to_dict("records")
+    comparison = lossy
+    (row,) = ranking_of(comparison).to_dict("records")
     exact = (VALUES + ERRORS * SPREAD).astype(np.float64).reshape(5, -1)
     error = exact - VALUES.reshape(5, -1)
     decibels = 20 * np.log10(np.linalg.norm(exact, axis=1) / np.linalg.norm(error, axis=1))
@@ -200,7 +200,7 @@ def test_the_ranking_has_a_row_for_each_quantized_layer_with_numpys_numbers(loss
 
 
 def test_every_metric_has_a_column_of_its_own_with_its_definition_as_tooltip(lossy):
-    table = ranking_of(lossy[1], lossy[0])
+    table = ranking_of(lossy, lossy[0])
     meanings = tables.ranking.explain_ranking(table)
     assert list(meanings) == list(table.columns)
     for metric in METRICS:
@@ -225,8 +225,8 @@ def test_the_worst_channel_decides_and_without_it_severity_then_disparity(worse,
 
 
 def test_a_finding_about_a_layer_without_weights_has_a_row_too(lossy):
-    variants, scan = lossy
-    table = ranking_of(scan, variants, [finding("error", "relu")])
+    comparison = lossy
+    table = ranking_of(comparison, [finding("error", "relu")])
     assert table["layer"].tolist() == ["relu", "conv"]
     assert table["severity"].tolist() == ["✕ error", "–"]
     assert np.isnan(table["SQNR, dB"][0])
@@ -234,7 +234,7 @@ def test_a_finding_about_a_layer_without_weights_has_a_row_too(lossy):
 
 def test_the_worst_finding_gives_the_severity_and_all_are_named(lossy):
     findings = [finding("note", rule="u8s8-saturation"), finding("warning")]
-    (row,) = ranking_of(lossy[1], lossy[0], findings).to_dict("records")
+    (row,) = ranking_of(lossy, findings).to_dict("records")
     assert row["severity"] == "▲ warning"
     assert row["finding"].split("; ") == [tables.finding_tables.TITLES[f.rule] for f in findings]
 
@@ -245,19 +245,19 @@ def test_the_worst_finding_gives_the_severity_and_all_are_named(lossy):
 )
 def test_the_float_original_is_judged_only_if_it_is_alone(variants, names, judged):
     models = {name: variants[name] for name in names}
-    assert tables.ranking.list_judged(names, scan_variants(models)) == judged
+    assert tables.ranking.list_judged(compare_variants(models)) == judged
 
 
 def test_two_quantized_builds_without_a_float_one_are_both_judged(variants):
     models = {"A": variants["INT8"], "B": variants["INT8"]}
-    table = ranking_of(scan_variants(models), models)
+    table = ranking_of(compare_variants(models))
     assert table["variant"].tolist() == ["A", "B"]
     assert table["range disparity, ×"].notna().all()
 
 
 def test_what_needs_the_missing_float_original_stands_last(variants):
     models = {"INT8": variants["INT8"]}
-    table = ranking_of(scan_variants(models), models)
+    table = ranking_of(compare_variants(models))
     known = table.notna().any().tolist()
     assert known == sorted(known, reverse=True)
     assert len(known) == 7 + len(METRICS) + 1
@@ -295,7 +295,7 @@ def test_the_filter_offers_what_occurs_and_counts_its_rows():
     ],
 )
 def test_a_number_of_the_ranking_is_written_for_reading(lossy, column, number, text):
-    formats = tables.ranking.format_ranking(ranking_of(lossy[1], lossy[0]))
+    formats = tables.ranking.format_ranking(ranking_of(lossy, lossy[0]))
     assert formats[column](number) == text
 
 
@@ -303,24 +303,24 @@ def test_a_number_of_the_ranking_is_written_for_reading(lossy, column, number, t
 
 
 def test_the_network_is_judged_in_one_sentence(lossy):
-    variants, scan = lossy
+    comparison = lossy
     findings = [finding("error", ""), finding("error"), finding("warning", rule="bad-scale")]
-    ranked = tables.ranking.rank_layers(list(variants), scan, findings)
+    ranked = tables.ranking.rank_layers(comparison, findings)
     sentence = tables.ranking.summarize_findings(findings, ranked)
     assert sentence.startswith("2 errors, 1 warning: the worst is")
     assert sentence.endswith("(INT8, conv).")
 
 
 def test_a_healthy_network_says_so_plainly_and_on_what_grounds(lossy, variants):
-    ranked = tables.ranking.rank_layers(list(lossy[0]), lossy[1], [])
+    ranked = tables.ranking.rank_layers(lossy, [])
     sentence = tables.ranking.summarize_findings([], ranked)
     assert sentence.startswith("No findings")
     assert "1 of 1 quantized weights were compared" in sentence
     alone = {"INT8": variants["INT8"]}
-    ranked = tables.ranking.rank_layers(list(alone), scan_variants(alone), [])
+    ranked = tables.ranking.rank_layers(list(alone), compare_variants(alone), [])
     assert "no float original to compare with" in tables.ranking.summarize_findings([], ranked)
     alone = {"FP32": variants["FP32"]}
-    ranked = tables.ranking.rank_layers(list(alone), scan_variants(alone), [])
+    ranked = tables.ranking.rank_layers(list(alone), compare_variants(alone), [])
     assert "nothing to judge" in tables.ranking.summarize_findings([], ranked)
 
 
@@ -336,7 +336,7 @@ def test_a_callout_is_plain_text_but_for_its_code():
 
 def test_layers_with_errors_and_warnings_are_ticked_to_be_left_out(lossy):
     findings = [finding("note"), finding("warning", "relu"), finding("error", "")]
-    assert tables.finding_tables.list_layers_to_exclude(lossy[1], findings) == (
+    assert tables.finding_tables.list_layers_to_exclude(lossy, findings) == (
         ["conv", "relu"],
         ["relu"],
     )
@@ -351,7 +351,7 @@ def test_the_name_of_a_file_to_download_is_safe(name, file):
 
 
 def test_the_metric_that_colours_a_graph_is_the_first_that_is_known(lossy):
-    ranked = tables.ranking.rank_layers(list(lossy[0]), lossy[1], [])
+    ranked = tables.ranking.rank_layers(lossy, [])
     assert tables.ranking.choose_metric(ranked) == "worst channel, dB"
     assert tables.ranking.choose_metric([stub("a", dead_channels=1.0)]) == "dead channels"
     assert tables.ranking.choose_metric([]) == "worst channel, dB"
@@ -361,14 +361,14 @@ def test_the_metric_that_colours_a_graph_is_the_first_that_is_known(lossy):
 
 
 def test_errors_are_counted_in_steps_of_the_scale(lossy):
-    errors, problems = tables.count_tables.compute_layer_errors(lossy[1], "conv")
+    errors, problems = tables.count_tables.compute_layer_errors(lossy, "conv")
     one = errors["INT8"]
     assert (list(errors), problems, one.count) == (["INT8"], [], ERRORS.size)
     assert one.largest == pytest.approx(2.75, rel=1e-3)
     assert one.rms == pytest.approx(np.sqrt(np.mean(np.square(ERRORS, dtype=float))), rel=1e-3)
     assert one.beyond_half_share == 1 / ERRORS.size
     assert (one.edges[0], one.edges[-1], one.counts.sum()) == (-3, 3, ERRORS.size)
-    assert one.rms == pytest.approx(lossy[1].rows["conv"]["INT8"].metrics["rmse_steps"])
+    assert one.rms == pytest.approx(lossy.weights["conv"]["INT8"].metrics["rmse_steps"])
 
 
 def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_rounding():
@@ -376,13 +376,13 @@ def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_roundin
     node = helper.make_node("MatMul", ["x", "w"], ["y"], "fc")
     codes = {"q": np.array([[0], [0], [0], [100]], np.int8), "s": np.float32(1)}
     dequantize = helper.make_node("DequantizeLinear", ["q", "s"], ["w"])
-    scan = scan_variants(
+    comparison = compare_variants(
         {
             "FP32": load_model(make_model([node], {"w": exact}, inputs={"x": (2, 4)})),
             "INT8": load_model(make_model([dequantize, node], codes, inputs={"x": (2, 4)})),
         }
     )
-    one = tables.count_tables.compute_layer_errors(scan, "fc")[0]["INT8"]
+    one = tables.count_tables.compute_layer_errors(comparison, "fc")[0]["INT8"]
     assert one.count == 4
     assert 0.5 in one.edges
     assert one.beyond_half_share == 0
@@ -390,8 +390,8 @@ def test_half_a_step_is_an_edge_of_the_bins_and_no_error_is_beyond_it_by_roundin
 
 def test_a_weight_without_a_float_original_has_no_errors(variants):
     alone = {"INT8": variants["INT8"]}
-    assert tables.count_tables.compute_layer_errors(scan_variants(alone), "conv") == ({}, [])
-    assert tables.count_tables.compute_layer_errors(scan_variants(alone), "relu") == ({}, [])
+    assert tables.count_tables.compute_layer_errors(compare_variants(alone), "conv") == ({}, [])
+    assert tables.count_tables.compute_layer_errors(compare_variants(alone), "relu") == ({}, [])
 
 
 # The pairing
@@ -440,14 +440,16 @@ def test_unpaired_layers_are_listed_on_both_sides():
 def test_what_was_not_understood_is_listed_with_operator_and_reason():
     model = create_model(True)
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(SCALE[:3], "s"))
-    table = tables.pairing_tables.create_not_understood_table({"INT8": load_model(model)})
+    table = tables.pairing_tables.create_not_understood_table(
+        compare_variants({"INT8": load_model(model)})
+    )
     variant, layer, operator, reason = table.iloc[0]
     assert (variant, layer, operator) == ("INT8", "conv", "Conv")
     assert "(3,)" in reason
 
 
 def test_a_model_that_is_understood_lists_nothing(variants):
-    assert len(tables.pairing_tables.create_not_understood_table(variants)) == 0
+    assert len(tables.pairing_tables.create_not_understood_table(compare_variants(variants))) == 0
 
 
 SUMMARY = VariantSummary(
@@ -532,20 +534,20 @@ def test_the_ranking_of_many_layers_asks_for_each_finding_once():
 
     found = [Counted(**vars(finding("note", str(i)))) for i in range(50)]
     Counted.asked = 0
-    ranked = tables.ranking.rank_layers(["INT8"], Scan({}, {}, {}), found)
+    ranked = tables.ranking.rank_layers(Comparison({}, {}, {}, {}), found)
     assert {one.layer for one in ranked} == {str(i) for i in range(50)}
     assert Counted.asked < 10 * len(found)
 
 
 def test_histograms_hold_every_weight_of_every_variant(variants):
-    histograms, problems = tables.count_tables.count_weights(scan_variants(variants), "conv")
+    histograms, problems = tables.count_tables.count_weights(compare_variants(variants), "conv")
     assert problems == []
     for name, model in variants.items():
         assert histograms.counts[name].sum() == find_layer(model, "conv").weight.values.size
 
 
 def test_a_layer_without_weights_has_no_histograms(variants):
-    assert tables.count_tables.count_weights(scan_variants(variants), "relu") == (None, [])
+    assert tables.count_tables.count_weights(compare_variants(variants), "relu") == (None, [])
 
 
 def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tmp_path):
@@ -556,7 +558,7 @@ def test_weights_that_cannot_be_read_are_told_beside_those_that_can(variants, tm
     codes.external_data.add(key="location", value="gone.bin")
     onnx.save(model, tmp_path / "int8.onnx")
     models = {"FP32": variants["FP32"], "INT8": load_model(tmp_path / "int8.onnx")}
-    histograms, problems = tables.count_tables.count_weights(scan_variants(models), "conv")
+    histograms, problems = tables.count_tables.count_weights(compare_variants(models), "conv")
     assert list(histograms.counts) == ["FP32"]
     assert [problem.split(" cannot")[0] for problem in problems] == ["The weight of INT8"]
     assert "gone.bin" in problems[0]

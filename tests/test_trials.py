@@ -11,7 +11,7 @@ import pytest
 from models_for_tests import codes, dequantize_node, floats, make_model, scales
 from onnx import helper, numpy_helper
 
-from playground.utils.parameter_inspector import load_model, open_folder, scan_variants
+from playground.utils.parameter_inspector import compare_variants, load_model, open_folder
 from playground.utils.parameter_inspector.changing.schemes import Scheme
 from playground.utils.parameter_inspector.changing.trials import (
     WeightOnTrial,
@@ -33,12 +33,12 @@ def sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def dscnn():
     folder = open_folder(DSCNN)
-    return scan_variants(folder.variants), folder.variants
+    return compare_variants(folder.variants)
 
 
 @pytest.fixture(scope="module")
 def trouble(dscnn) -> WeightOnTrial:
-    return open_weight(*dscnn, "UINT8", TROUBLE)
+    return open_weight(dscnn, "UINT8", TROUBLE)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def matmul() -> WeightOnTrial:
         make_model([dequantize_node(), node], parts, inputs=inputs),
     )
     variants = dict(zip(("FP32", "UINT8"), map(load_model, models), strict=True))
-    return open_weight(scan_variants(variants), variants, "UINT8", "matmul")
+    return open_weight(compare_variants(variants), "UINT8", "matmul")
 
 
 def test_today_is_what_the_file_holds(trouble):
@@ -66,12 +66,12 @@ def test_today_is_what_the_file_holds(trouble):
     exact = numpy_helper.to_array(
         next(t for t in onnx.load(DSCNN / "fp32.onnx").graph.initializer if t.name == stem)
     )
-    today = trouble.attempt(trouble.scheme).today
-    assert today.scheme == Scheme("uint8", symmetric=False)
-    assert today.sqnr_db == pytest.approx(sqnr_db(exact, held), abs=1e-4)
+    current = trouble.attempt(trouble.scheme).current
+    assert current.scheme == Scheme("uint8", symmetric=False)
+    assert current.sqnr_db == pytest.approx(sqnr_db(exact, held), abs=1e-4)
     worst = min(sqnr_db(x, v) for x, v in zip(exact, held, strict=True))
-    assert today.worst_channel_sqnr_db == pytest.approx(worst, abs=1e-3)
-    assert today.byte_count == held.size + 4 + 1
+    assert current.worst_channel_sqnr_db == pytest.approx(worst, abs=1e-3)
+    assert current.byte_count == held.size + 4 + 1
 
 
 def test_a_tried_scheme_is_what_plain_arithmetic_makes_of_the_weight(matmul):
@@ -88,7 +88,7 @@ def test_a_tried_scheme_is_what_plain_arithmetic_makes_of_the_weight(matmul):
 @pytest.mark.parametrize("scheme", [Scheme("int2"), Scheme("int8", "per-channel")])
 def test_the_three_histograms_share_bins_that_hold_every_weight(matmul, scheme):
     trial = matmul.attempt(scheme)
-    counts = (trial.exact_counts, trial.today.counts, trial.tried.counts)
+    counts = (trial.exact_counts, trial.current.counts, trial.tried.counts)
     assert [int(one.sum()) for one in counts] == [matmul.exact.size] * 3
     for array, found in ((matmul.exact, counts[0]), (matmul.held, counts[1])):
         np.testing.assert_array_equal(found, np.histogram(array, trial.edges)[0])
@@ -99,7 +99,7 @@ def test_weights_that_are_not_finite_are_left_out_of_the_bins_of_today(matmul):
     held[0, 0] = np.inf
     trial = replace(matmul, held=held).attempt(Scheme())
     assert np.isfinite(trial.edges).all()
-    assert int(trial.today.counts.sum()) == held.size - 1
+    assert int(trial.current.counts.sum()) == held.size - 1
 
 
 def test_what_onnxruntime_cannot_run_says_why(trouble):
@@ -115,12 +115,12 @@ def test_the_candidates_leave_today_out_and_the_best_worst_channel_is_first(trou
 
 
 def test_a_layer_without_a_float_original_is_refused_in_a_sentence(dscnn):
-    scan, variants = dscnn
-    alone = {"UINT8": variants["UINT8"]}
+    comparison = dscnn
+    alone = {"UINT8": comparison.variants["UINT8"]}
     with pytest.raises(ValueError, match="no float original"):
-        open_weight(scan_variants(alone), alone, "UINT8", TROUBLE)
+        open_weight(compare_variants(alone), "UINT8", TROUBLE)
     with pytest.raises(ValueError, match="left in float"):
-        open_weight(scan, variants, "FP32", TROUBLE)
+        open_weight(comparison, "FP32", TROUBLE)
 
 
 STARTS = (

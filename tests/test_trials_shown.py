@@ -41,8 +41,8 @@ TRIED = Outcome(
 TRIAL = Trial(np.array([-1.0, 0.0, 1.0, 2.0]), np.array([3, 5, 4]), TODAY, TRIED, None)
 
 
-def layer(row: str, *candidates: Candidate, today: Candidate) -> LayerOptions:
-    return LayerOptions(row, f"{row}_q", f"{row}.weight", (4, 3), 0, today, candidates)
+def layer(row: str, *candidates: Candidate, current: Candidate) -> LayerOptions:
+    return LayerOptions(row, f"{row}_q", f"{row}.weight", (4, 3), 0, current, candidates)
 
 
 def candidate(worst: float, size: int, gain: float = 0.0, **scheme: object) -> Candidate:
@@ -54,12 +54,12 @@ BAD = layer(
     "bad",
     candidate(30.0, 150, 29.0, granularity="per-channel"),
     candidate(60.0, 200, 59.0, data_type="int16"),
-    today=candidate(1.0, 100),
+    current=candidate(1.0, 100),
 )
 FINE = layer(
     HOSTILE,
     candidate(25.0, 600, -20.0, data_type="int4"),
-    today=candidate(45.0, 1000),
+    current=candidate(45.0, 1000),
 )
 OPTIONS = (BAD, FINE)
 
@@ -198,25 +198,25 @@ def steps(ax) -> list[int]:
 
 
 def test_the_picture_of_a_trial_holds_the_three_counts_over_the_same_axes():
-    float_, today, tried, _ = figures.draw_trial(TRIAL, "UINT8", COLORS).axes
-    assert [steps(ax) for ax in (float_, today, tried)] == [[3, 5, 4], [1, 8, 3], [4, 6, 2]]
-    assert float_.get_ylim() == today.get_ylim() == tried.get_ylim()
-    assert float_.get_xlim() == today.get_xlim() == tried.get_xlim() == (-1.0, 2.0)
-    assert [ax.get_title(loc="left") for ax in (float_, today, tried)] == [
+    float_, current, tried, _ = figures.draw_trial(TRIAL, "UINT8", COLORS).axes
+    assert [steps(ax) for ax in (float_, current, tried)] == [[3, 5, 4], [1, 8, 3], [4, 6, 2]]
+    assert float_.get_ylim() == current.get_ylim() == tried.get_ylim()
+    assert float_.get_xlim() == current.get_xlim() == tried.get_xlim() == (-1.0, 2.0)
+    assert [ax.get_title(loc="left") for ax in (float_, current, tried)] == [
         "float",
         "UINT8 today",
         "tried",
     ]
-    assert to_rgb(today.patches[0].get_facecolor()) == to_rgb(COLORS["UINT8"])
+    assert to_rgb(current.patches[0].get_facecolor()) == to_rgb(COLORS["UINT8"])
 
 
 def test_the_channels_of_today_are_rings_and_those_that_are_tried_dots():
     ax = figures.plot_channels(TODAY, TRIED, color="k")
-    today, tried, limit = ax.lines
-    np.testing.assert_array_equal(today.get_ydata(), [0.0, 52.5, np.nan])
+    current, tried, limit = ax.lines
+    np.testing.assert_array_equal(current.get_ydata(), [0.0, 52.5, np.nan])
     np.testing.assert_array_equal(tried.get_ydata(), [44.04, np.nan, 47.5])
-    assert today.get_markerfacecolor() == "none"
-    assert tried.get_markersize() < today.get_markersize()
+    assert current.get_markerfacecolor() == "none"
+    assert tried.get_markersize() < current.get_markersize()
     assert set(limit.get_ydata()) == {20.0}
     assert "1 exact tried, not drawn" in ax.get_title(loc="right")
     assert ax.get_ylim()[1] > 52.5
@@ -232,7 +232,7 @@ def test_the_text_alternative_of_a_trial_states_its_numbers():
 
 def test_a_hostile_name_and_a_weight_without_channels_draw():
     nothing = replace(TODAY, channel_sqnr_db=np.full(3, math.nan))
-    trial = replace(TRIAL, today=nothing, tried=nothing)
+    trial = replace(TRIAL, current=nothing, tried=nothing)
     colors = {HOSTILE: "k"}
     for log in (False, True):
         assert figures.render_trial(trial, HOSTILE, colors, log=log, about=HOSTILE).png
@@ -241,10 +241,10 @@ def test_a_hostile_name_and_a_weight_without_channels_draw():
 def test_the_curve_marks_today_and_the_target():
     plan = choose(OPTIONS, {}, target_sqnr_db=28.0)
     ax = figures.plot_trade_off(plan)
-    curve, today, chosen, limit = ax.lines
+    curve, current, chosen, limit = ax.lines
     np.testing.assert_array_equal(curve.get_xdata(), [p.byte_count for p in plan.curve])
     np.testing.assert_array_equal(curve.get_ydata(), [p.worst_sqnr_db for p in plan.curve])
-    assert (today.get_xdata()[0], today.get_ydata()[0]) == (1100, 1.0)
+    assert (current.get_xdata()[0], current.get_ydata()[0]) == (1100, 1.0)
     assert (chosen.get_xdata()[0], chosen.get_ydata()[0]) == (1150, 30.0)
     assert set(limit.get_ydata()) == {20.0}
     words = figures.describe_trade_off(plan)

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 
 from .parameter_inspector import (
     METRICS,
+    Comparison,
     Layer,
-    Measured,
+    MeasuredWeight,
     Metric,
     Model,
     Pairing,
-    Scan,
     find_layer,
     layer_names,
     list_layers,
@@ -82,7 +82,7 @@ def group_findings(findings: Iterable[Finding]) -> dict[tuple[str, str], list[Fi
 # CSV and JSON -------------------------------------------------------------------------------------
 
 
-def create_metrics_csv(scan: Scan, findings: Iterable[Finding] = ()) -> str:
+def create_metrics_csv(comparison: Comparison, findings: Iterable[Finding] = ()) -> str:
     """Return one line for each layer of each variant: what it is, every metric, its findings.
 
     A metric that the layer cannot have is an empty cell.
@@ -90,11 +90,11 @@ def create_metrics_csv(scan: Scan, findings: Iterable[Finding] = ()) -> str:
     groups = group_findings(findings)
     head = ["layer", "variant", "layer_in_file", "node_type", "data_type", "granularity", "shape"]
     lines: list[list[object]] = [[*head, *(metric.name for metric in METRICS), "findings"]]
-    for row, measured in scan.rows.items():
+    for layer_name, measured in comparison.weights.items():
         for variant, one in measured.items():
-            rules = "; ".join(finding.rule for finding in groups.get((row, variant), ()))
+            rules = "; ".join(finding.rule for finding in groups.get((layer_name, variant), ()))
             numbers = [_csv_number(one.metrics[metric.name]) for metric in METRICS]
-            lines.append([row, variant, *_describe(one), *numbers, rules])
+            lines.append([layer_name, variant, *_describe(one), *numbers, rules])
     return _to_csv(lines)
 
 
@@ -106,39 +106,44 @@ def create_findings_csv(findings: Iterable[Finding]) -> str:
     )
 
 
-def create_json(variants: Mapping[str, Model], scan: Scan, findings: Iterable[Finding] = ()) -> str:
+def create_json(comparison: Comparison, findings: Iterable[Finding] = ()) -> str:
     """Return everything that was measured and found, as one JSON object.
 
     A metric that a layer cannot have is null; an infinite one is ``"Infinity"``, which is a string
     because JSON has no such number.
     """
     content = {
-        "variants": [asdict(summarize_variant(name, model)) for name, model in variants.items()],
+        "variants": [
+            asdict(summarize_variant(name, model)) for name, model in comparison.variants.items()
+        ],
         "metrics": [
             {"name": m.name, "label": m.label, "unit": m.unit, "definition": m.definition}
             for m in METRICS
         ],
         "layers": [
-            {"layer": row, "variants": {name: _to_record(one) for name, one in measured.items()}}
-            for row, measured in scan.rows.items()
+            {
+                "layer": layer_name,
+                "variants": {name: _to_record(one) for name, one in measured.items()},
+            }
+            for layer_name, measured in comparison.weights.items()
         ],
         "unavailable": [
-            {"layer": row, "variant": variant, "reason": reason}
-            for (row, variant), reason in scan.unavailable.items()
+            {"layer": layer_name, "variant": variant, "reason": reason}
+            for (layer_name, variant), reason in comparison.unavailable.items()
         ],
         "findings": [_to_finding(finding) for finding in findings],
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
 
 
-def _describe(one: Measured) -> list[object]:
+def _describe(one: MeasuredWeight) -> list[object]:
     quantization = one.quantization
     shape = " x ".join(map(str, one.weight.shape))
     granularity = quantization.granularity if quantization else ""
     return [one.layer.name, one.layer.op_type, one.weight.data_type, granularity, shape]
 
 
-def _to_record(one: Measured) -> dict[str, object]:
+def _to_record(one: MeasuredWeight) -> dict[str, object]:
     quantization, pair = one.quantization, one.pair
     return {
         "layer": one.layer.name,
@@ -193,8 +198,7 @@ def _disarm(cell: object) -> object:
 
 
 def create_junit(
-    variants: Mapping[str, Model],
-    scan: Scan,
+    comparison: Comparison,
     findings: Iterable[Finding],
     fail_on: str = "error",
 ) -> str:
@@ -205,19 +209,26 @@ def create_junit(
     """
     groups = group_findings(findings)
     root = ET.Element("testsuites", name="quantization playground")
-    for variant, model in variants.items():
+    for variant, model in comparison.variants.items():
         file_name = model.path.name if model.path else model.name
         suite = ET.SubElement(root, "testsuite", name=_xml(f"{variant} ({file_name})"))
-        rows = [row for row, measured in scan.rows.items() if variant in measured]
-        rows += [row for row, name in scan.unavailable if name == variant]
-        rows += [row for row, name in groups if name == variant]
-        for row in dict.fromkeys(rows):
+        rows = [
+            layer_name for layer_name, measured in comparison.weights.items() if variant in measured
+        ]
+        rows += [layer_name for layer_name, name in comparison.unavailable if name == variant]
+        rows += [layer_name for layer_name, name in groups if name == variant]
+        for layer_name in dict.fromkeys(rows):
             case = ET.SubElement(
-                suite, "testcase", classname=_xml(variant), name=_xml(row or "the whole file")
+                suite,
+                "testcase",
+                classname=_xml(variant),
+                name=_xml(layer_name or "the whole file"),
             )
-            _fill_case(case, groups.get((row, variant), []), fail_on)
-            if (row, variant) in scan.unavailable:
-                ET.SubElement(case, "error", message=_xml(scan.unavailable[row, variant]))
+            _fill_case(case, groups.get((layer_name, variant), []), fail_on)
+            if (layer_name, variant) in comparison.unavailable:
+                ET.SubElement(
+                    case, "error", message=_xml(comparison.unavailable[layer_name, variant])
+                )
         _count(suite)
     _count(root)
     ET.indent(root)
@@ -273,13 +284,14 @@ def create_exclusion(
     first = next(iter(variants))
     shared = _shared_names(variants[first])
     names, notes = [], []
-    for row in rows:
-        layer = _layer_in(first, variants, pairings, row)
+    for layer_name in rows:
+        layer = _layer_in(first, variants, pairings, layer_name)
         if layer is None:
-            notes.append(f"{_quote(row)} is not in {first}, so it cannot be left out there.")
+            notes.append(f"{_quote(layer_name)} is not in {first}, so it cannot be left out there.")
         elif not layer.node_name:
             notes.append(
-                f"{_quote(row)} has no node name in {first}, so it cannot be left out by name: "
+                f"{_quote(layer_name)} has no node name in {first}, so it cannot be left "
+                "out by name: "
                 "name the nodes first."
             )
         else:
@@ -372,14 +384,14 @@ def quantize_per_channel_in_onnxruntime(
     """
     first = next(iter(variants))
     lines, notes = {}, []
-    for row in rows:
-        layer = _layer_in(first, variants, pairings, row)
+    for layer_name in rows:
+        layer = _layer_in(first, variants, pairings, layer_name)
         problem = _why_not_per_channel(layer, variants[first], first)
         if problem or layer is None or layer.weight is None:
-            notes.append(f"{_quote(row)}: {problem}")
+            notes.append(f"{_quote(layer_name)}: {problem}")
             continue
-        today = _layer_in(variant, variants, pairings, row)
-        data_type = today.weight.data_type if today and today.weight else ""
+        current = _layer_in(variant, variants, pairings, layer_name)
+        data_type = current.weight.data_type if current and current.weight else ""
         kind = _SIGNED.get(data_type, "QInt8")
         lines[layer.weight.name] = (
             f'[{{"quant_type": QuantType.{kind}, "symmetric": True, '
@@ -411,9 +423,9 @@ def _why_not_per_channel(layer: Layer | None, model: Model, variant: str) -> str
 
 
 def _layer_in(
-    variant: str, variants: Mapping[str, Model], pairings: Mapping[str, Pairing], row: str
+    variant: str, variants: Mapping[str, Model], pairings: Mapping[str, Pairing], layer_name: str
 ) -> Layer | None:
-    name = layer_names(variants, row, pairings).get(variant)
+    name = layer_names(variants, layer_name, pairings).get(variant)
     return None if name is None else find_layer(variants[variant], name)
 
 
@@ -442,8 +454,7 @@ def _quote(name: str, length: int | None = 80) -> str:
 
 
 def create_netron_attachment(
-    variants: Mapping[str, Model],
-    scan: Scan,
+    comparison: Comparison,
     findings: Iterable[Finding] = (),
     graph: str | None = None,
 ) -> str:
@@ -458,23 +469,23 @@ def create_netron_attachment(
     and name; a target is the node's name up to its first line break; of two entries of one name
     the last one counts.
     """
-    targets = _targets(variants, scan, graph, findings := tuple(findings))
+    targets = _targets(comparison, graph, findings := tuple(findings))
     metrics = [
         {"kind": "node", "target": target, "name": f"{variant} {_label(metric)}", "value": value}
-        for row, target in targets.items()
-        for variant, one in scan.rows.get(row, {}).items()
+        for layer_name, target in targets.items()
+        for variant, one in comparison.by_variant(layer_name).items()
         for metric in METRICS
         if (value := _netron_number(one.metrics[metric.name])) is not None
     ]
     metadata = [
         {
             "kind": "node",
-            "target": targets[row],
+            "target": targets[layer_name],
             "name": f"{variant} {finding.severity}{f' {i}' if i else ''}",
             "value": f"{finding.rule}: {finding.evidence} {finding.remedy}",
         }
-        for (row, variant), group in group_findings(findings).items()
-        if row in targets
+        for (layer_name, variant), group in group_findings(findings).items()
+        if layer_name in targets
         for i, finding in enumerate(group)
     ]
     content = {"signature": "netron:attachment", "metrics": metrics, "metadata": metadata}
@@ -482,8 +493,7 @@ def create_netron_attachment(
 
 
 def create_model_explorer_data(
-    variants: Mapping[str, Model],
-    scan: Scan,
+    comparison: Comparison,
     variant: str,
     metric: Metric = METRICS[0],
     graph: str | None = None,
@@ -496,11 +506,11 @@ def create_model_explorer_data(
     Source: https://github.com/google-ai-edge/model-explorer, node_data_builder.py: GraphNodeData.
     https://github.com/justinchuby/model-explorer-onnx: a node's id is its name.
     """
-    targets = _targets(variants, scan, graph)
+    targets = _targets(comparison, graph)
     values = {
-        target: scan.rows[row][variant].metrics[metric.name]
-        for row, target in targets.items()
-        if variant in scan.rows[row]
+        target: comparison.measured(layer_name, variant).metrics[metric.name]
+        for layer_name, target in targets.items()
+        if variant in comparison.by_variant(layer_name)
     }
     results = {name: {"value": value} for name, value in values.items() if math.isfinite(value)}
     content: dict[str, object] = {"results": results, **_colours(metric)}
@@ -508,18 +518,22 @@ def create_model_explorer_data(
 
 
 def _targets(
-    variants: Mapping[str, Model],
-    scan: Scan,
+    comparison: Comparison,
     graph: str | None,
     findings: Iterable[Finding] = (),
 ) -> dict[str, str]:
     """Return row -> name of its node in the graph, where one node alone has that name."""
-    graph = graph or next(iter(variants))
-    rows = dict.fromkeys([*scan.rows, *(f.layer for f in findings if f.layer)])
-    found = {row: _layer_in(graph, variants, scan.pairings, row) for row in rows}
-    names = {row: layer.node_name.split("\n")[0] for row, layer in found.items() if layer}
+    graph = graph or comparison.named_by
+    rows = dict.fromkeys([*comparison.weights, *(f.layer for f in findings if f.layer)])
+    found = {
+        layer_name: _layer_in(graph, comparison.variants, comparison.pairings, layer_name)
+        for layer_name in rows
+    }
+    names = {
+        layer_name: layer.node_name.split("\n")[0] for layer_name, layer in found.items() if layer
+    }
     counts = Counter(names.values())
-    return {row: name for row, name in names.items() if name and counts[name] == 1}
+    return {layer_name: name for layer_name, name in names.items() if name and counts[name] == 1}
 
 
 def _netron_number(number: float) -> float | str | None:

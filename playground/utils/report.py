@@ -16,11 +16,11 @@ from .exports import escape_unprintable, shorten_name
 from .figures.style import Picture
 from .parameter_inspector import (
     METRICS,
+    Comparison,
     LayerRanges,
-    Measured,
+    MeasuredWeight,
     Metric,
     Model,
-    Scan,
     VariantFolder,
     count_codes,
     layer_names,
@@ -50,10 +50,10 @@ class LayerPage:
         measured: by variant name; empty for a layer without weights.
     """
 
-    row: str
+    layer_name: str
     operator: str
     names: Mapping[str, str]
-    measured: Mapping[str, Measured]
+    measured: Mapping[str, MeasuredWeight]
     findings: tuple[Finding, ...]
 
     @property
@@ -70,7 +70,7 @@ class LayerPage:
 
 def create_report(
     folder: VariantFolder,
-    scan: Scan,
+    comparison: Comparison,
     findings: Sequence[Finding],
     progress: Progress | None = None,
 ) -> str:
@@ -80,13 +80,13 @@ def create_report(
         progress: called with how many layers are drawn, of how many, and the layer just drawn.
     """
     variants = folder.variants
-    pages = list_pages(variants, scan, findings)
+    pages = list_pages(comparison, findings)
     sections = [
-        _section("overview", "Overview", _overview(folder, scan)),
+        _section("overview", "Overview", _overview(folder, comparison)),
         _section("ranking", "Where it hurts", _ranking(pages, variants)),
         _section("findings", "Findings", _findings(pages, findings)),
-        _section("layers", "Layers", _layers(pages, variants, scan, progress)),
-        _section("rest", "What is not above", _rest(variants, scan, pages)),
+        _section("layers", "Layers", _layers(pages, comparison, progress)),
+        _section("rest", "What is not above", _rest(comparison, pages)),
         _section("words", "What the numbers mean", _words()),
     ]
     name = _text(shorten_name(folder.path.resolve().name, 80))
@@ -99,25 +99,25 @@ def create_report(
     )
 
 
-def list_pages(
-    variants: Mapping[str, Model], scan: Scan, findings: Sequence[Finding]
-) -> list[LayerPage]:
+def list_pages(comparison: Comparison, findings: Sequence[Finding]) -> list[LayerPage]:
     """Return every layer with a weight or a finding, in the order of the page's ranking."""
-    rows = dict.fromkeys([*scan.rows, *(f.layer for f in findings if f.layer)])
+    rows = dict.fromkeys([*comparison.weights, *(f.layer for f in findings if f.layer)])
     operators = {
         (name, layer.name): layer.op_type
-        for name, model in variants.items()
+        for name, model in comparison.variants.items()
         for layer in list_layers(model)
     }
     pages = []
-    for row in rows:
-        names = layer_names(variants, row, scan.pairings)
+    for layer_name in rows:
+        names = layer_names(comparison.variants, layer_name, comparison.pairings)
         operator = next(operators[place] for place in names.items())
-        about = tuple(finding for finding in findings if finding.layer == row)
-        pages.append(LayerPage(row, operator, names, scan.rows.get(row, {}), about))
-    ranked = [one.layer for one in tables.ranking.rank_layers(list(variants), scan, findings)]
-    position = {row: i for i, row in reversed(list(enumerate(ranked)))}
-    return sorted(pages, key=lambda page: position.get(page.row, len(ranked)))
+        about = tuple(finding for finding in findings if finding.layer == layer_name)
+        pages.append(
+            LayerPage(layer_name, operator, names, comparison.by_variant(layer_name), about)
+        )
+    ranked = [one.layer for one in tables.ranking.rank_layers(comparison, findings)]
+    position = {layer_name: i for i, layer_name in reversed(list(enumerate(ranked)))}
+    return sorted(pages, key=lambda page: position.get(page.layer_name, len(ranked)))
 
 
 # Sections -----------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def _summary(
 
 def _contents(pages: Sequence[LayerPage]) -> str:
     links = "".join(
-        f'<li><a href="#layer-{i}">{_mark(page.severity)}{_name(page.row, 60)}</a></li>'
+        f'<li><a href="#layer-{i}">{_mark(page.severity)}{_name(page.layer_name, 60)}</a></li>'
         for i, page in enumerate(pages)
     )
     return (
@@ -150,12 +150,12 @@ def _contents(pages: Sequence[LayerPage]) -> str:
     )
 
 
-def _overview(folder: VariantFolder, scan: Scan) -> str:
+def _overview(folder: VariantFolder, comparison: Comparison) -> str:
     summaries = [summarize_variant(name, model) for name, model in folder.variants.items()]
     parts = [_frame(tables.overview.create_variant_table(summaries))]
     parts += [_say(sentence) for sentence in tables.overview.explain_variants(summaries)]
     parts += [_say(reason, "warning") for reason in folder.unreadable.values()]
-    ranges = [row for row in scan.ranges if row.ranges]
+    ranges = [layer_name for layer_name in comparison.ranges if layer_name.ranges]
     if ranges:
         log = _one_dwarfs_the_rest(ranges)
         parts.append(
@@ -173,7 +173,7 @@ def _overview(folder: VariantFolder, scan: Scan) -> str:
 
 
 def _one_dwarfs_the_rest(ranges: Sequence[LayerRanges]) -> bool:
-    widths = sorted(high - low for row in ranges for low, high in row.ranges.values())
+    widths = sorted(high - low for layer_name in ranges for low, high in layer_name.ranges.values())
     return widths[-1] > DWARFING * widths[len(widths) // 2] > 0
 
 
@@ -189,7 +189,7 @@ def _ranking(pages: Sequence[LayerPage], variants: Mapping[str, Model]) -> str:
     head += [f"{name} SQNR, dB" for name in compared]
     rows = [
         [
-            f'<a href="#layer-{i}">{_name(page.row)}</a>',
+            f'<a href="#layer-{i}">{_name(page.layer_name)}</a>',
             _text(page.operator),
             _rules(page),
             *(_bar(_metric(page, name, "worst_channel_sqnr_db")) for name in compared),
@@ -216,7 +216,7 @@ def _rules(page: LayerPage) -> str:
 def _findings(pages: Sequence[LayerPage], findings: Sequence[Finding]) -> str:
     if not findings:
         return _say("Nothing was found.")
-    anchors = {page.row: f"#layer-{i}" for i, page in enumerate(pages)}
+    anchors = {page.layer_name: f"#layer-{i}" for i, page in enumerate(pages)}
     items = "".join(f"<li>{_finding(f, anchors.get(f.layer, '#overview'))}</li>" for f in findings)
     return f'<ul class="findings">{items}</ul>'
 
@@ -235,36 +235,36 @@ def _finding(finding: Finding, anchor: str | None = None) -> str:
 
 def _layers(
     pages: Sequence[LayerPage],
-    variants: Mapping[str, Model],
-    scan: Scan,
+    comparison: Comparison,
     progress: Progress | None,
 ) -> str:
     parts = []
     for i, page in enumerate(pages):
         is_open = i < OPEN_LAYERS and page.severity in ("error", "warning")
-        parts.append(_layer(i, page, variants, scan, is_open))
+        parts.append(_layer(i, page, comparison, is_open))
         if progress is not None:
-            progress(i + 1, len(pages), page.row)
+            progress(i + 1, len(pages), page.layer_name)
     return "".join(parts)
 
 
-def _layer(
-    i: int, page: LayerPage, variants: Mapping[str, Model], scan: Scan, is_open: bool
-) -> str:
+def _layer(i: int, page: LayerPage, comparison: Comparison, is_open: bool) -> str:
     """The anchor is inside: a browser opens the details that a link leads into."""
     worst = f"worst channel {page.worst_db:.1f} dB" if math.isfinite(page.worst_db) else ""
-    parameters = tables.layer_tables.create_parameter_table(variants, page.names)
+    parameters = tables.layer_tables.create_parameter_table(comparison.variants, page.names)
     charts = [*LAYER_CHARTS, *(DETAILED_CHARTS if i < DETAILED_LAYERS else ())]
     body = [
         *(_finding(finding) for finding in page.findings),
-        *(_say(sentence) for sentence in tables.layer_tables.explain_layer(variants, page.names)),
-        *(_chart(chart, page, variants, scan) for chart in charts),
+        *(
+            _say(sentence)
+            for sentence in tables.layer_tables.explain_layer(comparison.variants, page.names)
+        ),
+        *(_chart(chart, page, comparison) for chart in charts),
         _frame(parameters.drop(columns="In words", errors="ignore")),
         _metrics(page),
     ]
     return (
         f"<details{' open' if is_open else ''}><summary>{_mark(page.severity)}"
-        f'<b>{_name(page.row)}</b> <span class="quiet">{_text(page.operator)}</span>'
+        f'<b>{_name(page.layer_name)}</b> <span class="quiet">{_text(page.operator)}</span>'
         f'<span class="quiet end">{worst}</span></summary>'
         f'<div class="layer" id="layer-{i}">{"".join(body)}</div></details>'
     )
@@ -280,10 +280,10 @@ def _metrics(page: LayerPage) -> str:
     return _table(head, rows) if rows else ""
 
 
-def _rest(variants: Mapping[str, Model], scan: Scan, pages: Sequence[LayerPage]) -> str:
-    first, reference = next(iter(variants.items()))
+def _rest(comparison: Comparison, pages: Sequence[LayerPage]) -> str:
+    first, original = next(iter(comparison.variants.items()))
     shown = {page.names.get(first) for page in pages}
-    others = [one for one in list_layers(reference) if one.name not in shown]
+    others = [one for one in list_layers(original) if one.name not in shown]
     parts = []
     if others:
         rows = [[_name(one.name), _text(one.op_type)] for one in others]
@@ -293,11 +293,11 @@ def _rest(variants: Mapping[str, Model], scan: Scan, pages: Sequence[LayerPage])
     for title, frame in (
         (
             "layers without a partner",
-            tables.pairing_tables.create_unpaired_table(first, scan.pairings),
+            tables.pairing_tables.create_unpaired_table(first, comparison.pairings),
         ),
         (
             "parameters not read or not understood",
-            tables.pairing_tables.create_not_understood_table(variants, scan),
+            tables.pairing_tables.create_not_understood_table(comparison),
         ),
     ):
         if len(frame):
@@ -322,53 +322,53 @@ def _words() -> str:
 # Charts of a layer: a new one is a function here and an entry in one of the two lists below -------
 
 
-def _draw_histograms(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    histograms, problems = tables.count_tables.count_weights(scan, page.row)
+def _draw_histograms(page: LayerPage, comparison: Comparison) -> Picture | None:
+    histograms, problems = tables.count_tables.count_weights(comparison, page.layer_name)
     if histograms is None or not any(counts.any() for counts in histograms.counts.values()):
         return Picture(b"", "", tuple(problems)) if problems else None
     # Where one bin holds most weights, the others are too low to see on a linear axis.
     log = any(2 * counts.max() > counts.sum() for counts in histograms.counts.values())
-    picture = figures.weight_charts.render_histograms(histograms, log=log, about=page.row)
+    picture = figures.weight_charts.render_histograms(histograms, log=log, about=page.layer_name)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 
-def _quantized(page: LayerPage) -> dict[str, Measured]:
+def _quantized(page: LayerPage) -> dict[str, MeasuredWeight]:
     return {name: one for name, one in page.measured.items() if one.quantization is not None}
 
 
-def _draw_channels(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
+def _draw_channels(page: LayerPage, comparison: Comparison) -> Picture | None:
     measured = _quantized(page)
-    colors = figures.style.color_variants(list(variants))
+    colors = figures.style.color_variants(list(comparison.variants))
     return (
-        figures.channel_charts.render_channels(measured, colors, about=page.row)
+        figures.channel_charts.render_channels(measured, colors, about=page.layer_name)
         if measured
         else None
     )
 
 
-def _draw_codes(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
+def _draw_codes(page: LayerPage, comparison: Comparison) -> Picture | None:
     codes = count_codes(_quantized(page))
-    colors = figures.style.color_variants(list(variants))
-    return figures.code_charts.render_codes(codes, colors, about=page.row) if codes else None
+    colors = figures.style.color_variants(list(comparison.variants))
+    return figures.code_charts.render_codes(codes, colors, about=page.layer_name) if codes else None
 
 
-def _draw_errors(page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> Picture | None:
-    errors, problems = tables.count_tables.compute_layer_errors(scan, page.row)
+def _draw_errors(page: LayerPage, comparison: Comparison) -> Picture | None:
+    errors, problems = tables.count_tables.compute_layer_errors(comparison, page.layer_name)
     if not errors:
         return Picture(b"", "", tuple(problems)) if problems else None
-    colors = figures.style.color_variants(list(variants))
-    picture = figures.weight_charts.render_errors(errors, colors, about=page.row)
+    colors = figures.style.color_variants(list(comparison.variants))
+    picture = figures.weight_charts.render_errors(errors, colors, about=page.layer_name)
     return Picture(picture.png, picture.alt, tuple(problems))
 
 
-LayerChart = Callable[[LayerPage, Mapping[str, Model], Scan], Picture | None]
+LayerChart = Callable[[LayerPage, Comparison], Picture | None]
 
 LAYER_CHARTS: tuple[LayerChart, ...] = (_draw_histograms,)
 DETAILED_CHARTS: tuple[LayerChart, ...] = (_draw_channels, _draw_codes, _draw_errors)
 
 
-def _chart(chart: LayerChart, page: LayerPage, variants: Mapping[str, Model], scan: Scan) -> str:
-    picture = chart(page, variants, scan)
+def _chart(chart: LayerChart, page: LayerPage, comparison: Comparison) -> str:
+    picture = chart(page, comparison)
     return _picture(picture) if picture is not None else ""
 
 
@@ -455,7 +455,7 @@ def _frame(frame: object) -> str:
     """Return a DataFrame of `tables` as HTML."""
     cells = frame.itertuples(index=False, name=None)  # type: ignore[attr-defined]
     head = [str(column) for column in frame.columns]  # type: ignore[attr-defined]
-    return _table(head, [[_cell(str(cell)) for cell in row] for row in cells])
+    return _table(head, [[_cell(str(cell)) for cell in layer_name] for layer_name in cells])
 
 
 def _cell(text: str) -> str:

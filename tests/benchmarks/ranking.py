@@ -25,14 +25,19 @@ import onnx
 import onnxruntime
 from scipy.stats import spearmanr
 
-from playground.utils.parameter_inspector import Measured, find_layer, open_folder, scan_folder
+from playground.utils.parameter_inspector import (
+    MeasuredWeight,
+    compare_folder,
+    find_layer,
+    open_folder,
+)
 from playground.utils.parameter_inspector.measuring.metrics import channel_sqnr_db
 
 ROOT = Path(__file__).parents[2]
 onnxruntime.set_default_logger_severity(3)
 
 
-def mean_noise(measured: Measured) -> float:
+def mean_noise(measured: MeasuredWeight) -> float:
     """Mean over the channels of the noise-to-signal ratio, as dB: each channel counts the same."""
     sums = measured.sums
     assert sums.e_square is not None and sums.x_square is not None
@@ -43,7 +48,7 @@ def mean_noise(measured: Measured) -> float:
 BUILDS = ("dscnn/uint8", "dscnn/int8", "resnet8/uint8", "resnet8/int8")
 
 # Higher is worse.
-SCORES: dict[str, Callable[[Measured], float]] = {
+SCORES: dict[str, Callable[[MeasuredWeight], float]] = {
     "worst-channel SQNR": lambda m: -m.metrics["worst_channel_sqnr_db"],
     "mean channel SQNR": lambda m: -float(np.nanmean(np.minimum(channel_sqnr_db(m.sums), 200))),
     "mean channel noise / signal": mean_noise,
@@ -95,18 +100,18 @@ def judge_build(network: str, variant: str, images: np.ndarray) -> dict[str, tup
     folder = open_folder(path)
     fp32, quantized = (onnx.load(path / f"{name}.onnx") for name in ("fp32", variant))
     exact = run(fp32, images)
-    today = output_sqnr_db(exact, run(quantized, images))
-    print(f"{network} {variant}: SQNR of the logits {today:.2f} dB")
+    current = output_sqnr_db(exact, run(quantized, images))
+    print(f"{network} {variant}: SQNR of the logits {current:.2f} dB")
     restored, alone = [], []
     scores: dict[str, list[float]] = {name: [] for name in SCORES}
-    for row, by_variant in scan_folder(folder).rows.items():
+    for row, by_variant in compare_folder(folder).weights.items():
         measured = by_variant[variant.upper()]
         original = find_layer(folder.variants["FP32"], row)
         arrays = {1: original.weight.values}
         if original.bias is not None:
             arrays[2] = original.bias.values
         restored.append(
-            output_sqnr_db(exact, run(replaced(quantized, row, arrays), images)) - today
+            output_sqnr_db(exact, run(replaced(quantized, row, arrays), images)) - current
         )
         held = {1: measured.weight.values}
         alone.append(-output_sqnr_db(exact, run(replaced(fp32, row, held), images)))

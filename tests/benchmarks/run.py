@@ -144,7 +144,7 @@ def measure_onnx_load(folder: Path) -> Reading:
 
 
 def measure_opening(folder: Path) -> Reading:
-    """What `onnx.load` does, and no more: the layers are listed as part of the scan."""
+    """What `onnx.load` does, and no more: the layers are listed as part of the comparison."""
     from playground.utils.parameter_inspector import load_model
 
     files = model_files(folder)
@@ -152,19 +152,19 @@ def measure_opening(folder: Path) -> Reading:
 
 
 def measure_scan(folder: Path) -> Reading:
-    """Open, pair and scan, with every metric of every layer."""
-    from playground.utils.parameter_inspector import load_model, scan_variants
+    """Open, pair and comparison, with every metric of every layer."""
+    from playground.utils.parameter_inspector import compare_variants, load_model
     from playground.utils.parameter_inspector.reading.variants import name_variants
 
-    def scan() -> None:
+    def comparison() -> None:
         variants = name_variants([load_model(path) for path in model_files(folder)])
-        found = scan_variants(variants)
+        found = compare_variants(variants)
         assert not found.unavailable
-        for row in found.rows.values():
+        for row in found.weights.values():
             for one in row.values():
                 assert one.metrics
 
-    return measure(scan, 3)
+    return measure(comparison, 3)
 
 
 def measure_debugging_script(folder: Path) -> Reading:
@@ -191,22 +191,24 @@ def measure_layer(folder: Path) -> Reading:
 
     from playground.utils import figures, tables
     from playground.utils.parameter_inspector import (
+        compare_folder,
         count_codes,
         count_layer,
         extract_weight_tensors,
         layer_names,
         open_folder,
-        scan_folder,
     )
 
     opened = open_folder(folder)
-    scan, variants, layer = scan_folder(opened), opened.variants, "layer0"
+    comparison, layer = compare_folder(opened), "layer0"
 
     def compute() -> None:
-        names = layer_names(variants, layer, scan.pairings)
-        tables.layer_tables.create_parameter_table(variants, names)
-        count_layer(scan.rows[layer])
-        measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
+        names = layer_names(comparison.variants, layer, comparison.pairings)
+        tables.layer_tables.create_parameter_table(comparison.variants, names)
+        count_layer(comparison.by_variant(layer))
+        measured = {
+            n: m for n, m in comparison.by_variant(layer).items() if m.quantization is not None
+        }
         figures.channel_charts.describe_channels(measured)
         count_codes(measured)
 
@@ -214,7 +216,9 @@ def measure_layer(folder: Path) -> Reading:
         np.histogram(weight, 64)
 
     ours = measure(compute, 5)
-    weight = next(iter(extract_weight_tensors(variants, layer, scan.pairings).values())).values
+    weight = next(
+        iter(extract_weight_tensors(comparison.variants, layer, comparison.pairings).values())
+    ).values
     return Reading(ours.seconds, ours.peak, measure(count, 3).seconds)
 
 
@@ -333,7 +337,7 @@ class Run:
 
 
 def chunk_bytes() -> int:
-    """Return the size of the largest chunk that a scan works on."""
+    """Return the size of the largest chunk that a comparison works on."""
     from playground.utils.parameter_inspector.streaming import compared_weights as passes
 
     return 4 * int(passes.CHUNK_ELEMENTS)
@@ -392,10 +396,10 @@ def compare_sparse(run: Run) -> Iterator[Line]:
         once += " (0.5 GB)"
     else:
         yield run.line("10 GB: opening", once, reading, run.read("opening", model).seconds)
-    scan = run.read("scan", model)
-    yield run.line("10 GB: time, beside reading", once, reading, scan.seconds)
+    comparison = run.read("scan", model)
+    yield run.line("10 GB: time, beside reading", once, reading, comparison.seconds)
     bound = "64 MB + 2 × the largest chunk"
-    yield run.line("10 GB: memory", bound, limit_memory(), scan.peak / MB, "MB")
+    yield run.line("10 GB: memory", bound, limit_memory(), comparison.peak / MB, "MB")
 
 
 def compare_viewers(run: Run) -> Iterator[Line]:
@@ -432,8 +436,10 @@ def compare_many_layers(run: Run) -> Iterator[Line]:
 
     few, many = ("20", "200") if run.quick else ("500", "5000")
     in_proportion = 10 * run.read("scan", few).seconds
-    scan = run.read("scan", many).seconds
-    yield run.line("5,000 layers: open and scan", f"10 × that of {few} layers", in_proportion, scan)
+    comparison = run.read("scan", many).seconds
+    yield run.line(
+        "5,000 layers: open and scan", f"10 × that of {few} layers", in_proportion, comparison
+    )
     if run.quick:
         return
     seen = {}

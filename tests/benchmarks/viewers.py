@@ -132,30 +132,32 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     """
     from playground.utils import figures, tables
     from playground.utils.parameter_inspector import (
+        compare_folder,
         count_codes,
         open_folder,
-        scan_folder,
     )
 
     opened = open_folder(folder)
-    scan = scan_folder(opened)
+    comparison = compare_folder(opened)
     variants = opened.variants
     colors = figures.style.color_variants(list(variants))
 
     def render(layer: str) -> Iterable[figures.style.Picture]:
-        histograms, _ = tables.count_tables.count_weights(scan, layer)
+        histograms, _ = tables.count_tables.count_weights(comparison, layer)
         assert histograms is not None
         yield figures.weight_charts.render_histograms(histograms, about=layer)
-        measured = {n: m for n, m in scan.rows[layer].items() if m.quantization is not None}
+        measured = {
+            n: m for n, m in comparison.by_variant(layer).items() if m.quantization is not None
+        }
         if measured:
             yield figures.channel_charts.render_channels(measured, colors, about=layer)
             yield figures.code_charts.render_codes(count_codes(measured), colors, about=layer)
-        errors, _ = tables.count_tables.compute_layer_errors(scan, layer)
+        errors, _ = tables.count_tables.compute_layer_errors(comparison, layer)
         if errors:
             yield figures.weight_charts.render_errors(errors, colors, about=layer)
 
     layers, seconds = [], []
-    for name in list(scan.rows)[:count]:
+    for name in list(comparison.weights)[:count]:
         start = time.perf_counter()
         pictures = {picture.alt: _hash(picture.png) for picture in render(name)}
         seconds.append(time.perf_counter() - start)

@@ -55,15 +55,15 @@ def rows_of(layer: Layer) -> np.ndarray | None:
         return None
 
 
-def wrong_pairs(reference: Model, variant: Model) -> tuple[list[str], Counter[str], int]:
+def wrong_pairs(original: Model, variant: Model) -> tuple[list[str], Counter[str], int]:
     """Return the wrong pairs, the evidence of all pairs, and how many float layers are unpaired."""
-    ours = {layer.name: rows_of(layer) for layer in list_layers(reference)}
+    ours = {layer.name: rows_of(layer) for layer in list_layers(original)}
     theirs = {layer.name: rows_of(layer) for layer in list_layers(variant)}
-    pairing = pair_layers(reference, variant)
+    pairing = pair_layers(original, variant)
     wrong = []
     evidence: Counter[str] = Counter()
     for pair in pairing.pairs:
-        a, b = ours[pair.reference], theirs[pair.variant]
+        a, b = ours[pair.original], theirs[pair.variant]
         if a is None or b is None:
             continue
         evidence[pair.evidence] += 1
@@ -75,9 +75,9 @@ def wrong_pairs(reference: Model, variant: Model) -> tuple[list[str], Counter[st
         )
         if best[0] > score + CLEARLY_BETTER and pair.evidence != "order: a guess":
             wrong.append(
-                f"{pair.variant} ~ {pair.reference} {score:.3f}, but {best[1]} {best[0]:.3f}"
+                f"{pair.variant} ~ {pair.original} {score:.3f}, but {best[1]} {best[0]:.3f}"
             )
-    return wrong, evidence, len(pairing.unpaired_reference)
+    return wrong, evidence, len(pairing.unpaired_original)
 
 
 def scramble(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
@@ -167,13 +167,13 @@ def main() -> int:
                 variant = load_model(scramble(proto, rng))
             else:
                 variant = load_model(path)
-            reference = load_model(arguments.folder / partner)
+            original = load_model(arguments.folder / partner)
         except (ModelFileError, onnx.checker.ValidationError, Exception) as error:
             if not isinstance(error, ModelFileError) and "hostile" not in path.name:
                 raise
             refused += 1
             continue
-        wrong, found, missing = wrong_pairs(reference, variant)
+        wrong, found, missing = wrong_pairs(original, variant)
         files += 1
         evidence += found
         unpaired += missing

@@ -27,7 +27,7 @@ from planted_faults import (  # noqa: E402
     problems_of,
 )
 
-from playground.utils.parameter_inspector import load_model, scan_variants  # noqa: E402
+from playground.utils.parameter_inspector import compare_variants, load_model  # noqa: E402
 from playground.utils.parameter_inspector.judging.rules import (  # noqa: E402
     RULES,
     Finding,
@@ -44,7 +44,7 @@ def judge_healthy() -> Iterator[tuple[str, tuple[Finding, ...]]]:
     for network, name in SHIPPED:
         folder = ROOT / "models" / network
         models = {n: load_model(folder / f"{n}.onnx") for n in ("fp32", name)}
-        yield f"models/{network}/{name}.onnx", find_problems(models, scan_variants(models))
+        yield f"models/{network}/{name}.onnx", find_problems(compare_variants(models))
 
 
 def main() -> int:

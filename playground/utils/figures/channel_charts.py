@@ -11,7 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..parameter_inspector import Measured
+from ..parameter_inspector import MeasuredWeight
 from ..parameter_inspector.judging.channel_states import living_channels
 from ..parameter_inspector.measuring.metrics import (
     HEALTHY_CHANNEL_DB,
@@ -44,13 +44,13 @@ NAMED_CHANNELS = 3
 
 
 def render_channels(
-    measured: Mapping[str, Measured], colors: Mapping[str, str], *, about: str = ""
+    measured: Mapping[str, MeasuredWeight], colors: Mapping[str, str], *, about: str = ""
 ) -> Picture:
     """Return `draw_channels` as a picture; ``about`` is the layer's name."""
     return Picture(to_png(draw_channels(measured, colors)), describe_channels(measured, about))
 
 
-def draw_channels(measured: Mapping[str, Measured], colors: Mapping[str, str]) -> Figure:
+def draw_channels(measured: Mapping[str, MeasuredWeight], colors: Mapping[str, str]) -> Figure:
     """Draw, for each variant, the range of every output channel and above it the channel's SQNR.
 
     The SQNR is left out where no variant has a float original to compare with.
@@ -77,7 +77,7 @@ def draw_channels(measured: Mapping[str, Measured], colors: Mapping[str, str]) -
     return figure
 
 
-def worst_channels(one: Measured, count: int = NAMED_CHANNELS) -> list[int]:
+def worst_channels(one: MeasuredWeight, count: int = NAMED_CHANNELS) -> list[int]:
     """Return the channels with the lowest SQNR; without a float original, the widest ones.
 
     A channel that training has left at nothing is named only where there is no other.
@@ -109,7 +109,7 @@ def plot_channel_sqnr(
 
 
 def plot_channel_ranges(
-    one: Measured, *, worst: Sequence[int], color: str, ax: Axes | None = None
+    one: MeasuredWeight, *, worst: Sequence[int], color: str, ax: Axes | None = None
 ) -> Axes:
     """Draw each channel's range as a bar, and as a line the range of the float original."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
@@ -145,7 +145,7 @@ def plot_channel_ranges(
     return ax
 
 
-def describe_channels(measured: Mapping[str, Measured], about: str = "") -> str:
+def describe_channels(measured: Mapping[str, MeasuredWeight], about: str = "") -> str:
     """Return the channels in words: how many, the worst ones, and the widest of each variant."""
     parts = [f"Output channels{spell_about(about)}."]
     for name, one in measured.items():
@@ -163,7 +163,7 @@ def describe_channels(measured: Mapping[str, Measured], about: str = "") -> str:
     return " ".join(parts)
 
 
-def _name_channels(one: Measured, worst: Sequence[int], count: int) -> str:
+def _name_channels(one: MeasuredWeight, worst: Sequence[int], count: int) -> str:
     db, widths = channel_sqnr_db(one.sums), channel_max_abs(one.sums)
     if not worst:
         return ""
@@ -175,7 +175,7 @@ def _name_channels(one: Measured, worst: Sequence[int], count: int) -> str:
     return f"widest no. {', '.join(named)}"
 
 
-def _range_of(one: Measured) -> Range:
+def _range_of(one: MeasuredWeight) -> Range:
     low, high = one.metrics["range_low"], one.metrics["range_high"]
     ends = [low, high]
     for more in (one.sums.float_low, one.sums.float_high):

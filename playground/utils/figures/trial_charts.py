@@ -63,8 +63,12 @@ def draw_trial(
     """
     height = 4.5
     figure = new_figure(height)
-    color, today = colors[variant], f"{shorten(variant, 16)} today"
-    counts = {"float": trial.exact_counts, today: trial.today.counts, "tried": trial.tried.counts}
+    color, current = colors[variant], f"{shorten(variant, 16)} today"
+    counts = {
+        "float": trial.exact_counts,
+        current: trial.current.counts,
+        "tried": trial.tried.counts,
+    }
     highest = max(int(one.max(initial=0)) for one in counts.values())
     left, gap, width = 0.72, 0.3, (PAGE_WIDTH - 0.87 - 0.6) / 3
     for i, (name, shade) in enumerate(zip(counts, (EXACT, color, TRIED), strict=True)):
@@ -75,43 +79,43 @@ def draw_trial(
         style_axes(ax, name)
         label_axes(ax, VALUES if i == 1 else "", "weights in the bin")
         draw_ticks(ax)
-    for ax, outcome in zip(figure.axes[1:], (trial.today, trial.tried), strict=True):
+    for ax, outcome in zip(figure.axes[1:], (trial.current, trial.tried), strict=True):
         write_note(ax, f"worst channel {format_db(outcome.worst_channel_sqnr_db)}")
     place = (left, 0.48, PAGE_WIDTH - left - 0.15, 1.32)
     ax = figure.add_axes(to_fraction(place, height), label="column 0")
-    plot_channels(trial.today, trial.tried, color=color, ax=ax)
+    plot_channels(trial.current, trial.tried, color=color, ax=ax)
     style_axes(ax, "SQNR of each channel")
     label_axes(ax, "output channel", "SQNR, dB")
     draw_ticks(ax)
     return figure
 
 
-def plot_channels(today: Outcome, tried: Outcome, *, color: str, ax: Axes | None = None) -> Axes:
+def plot_channels(current: Outcome, tried: Outcome, *, color: str, ax: Axes | None = None) -> Axes:
     """Draw the SQNR of each channel, today as a ring and tried as a dot, over the line of 20 dB."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
-    channels = np.arange(today.channel_sqnr_db.size)
+    channels = np.arange(current.channel_sqnr_db.size)
     ring, dot = (7.0, 4.2) if channels.size <= MOST_BARS else (2.6, 1.4)
     styles: list[tuple[Outcome, dict[str, Any]]] = [
-        (today, {"ms": ring, "mfc": "none", "mec": color, "mew": 1.1}),
+        (current, {"ms": ring, "mfc": "none", "mec": color, "mew": 1.1}),
         (tried, {"ms": dot, "color": TRIED, "mew": 0}),
     ]
     for outcome, style in styles:
         db = np.where(np.isfinite(outcome.channel_sqnr_db), outcome.channel_sqnr_db, np.nan)
         ax.plot(channels, db, "o", **style)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    known = [db[np.isfinite(db)] for db in (today.channel_sqnr_db, tried.channel_sqnr_db)]
+    known = [db[np.isfinite(db)] for db in (current.channel_sqnr_db, tried.channel_sqnr_db)]
     ends = np.concatenate([*known, [0.0, HEALTHY_CHANNEL_DB]])
     ax.set_ylim(float(ends.min()) - 4, 1.12 * float(ends.max()) + 4)
     ax.set_xlim(-0.7, channels.size - 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    write_note(ax, _name_marks(today, tried))
+    write_note(ax, _name_marks(current, tried))
     return ax
 
 
-def _name_marks(today: Outcome, tried: Outcome) -> str:
+def _name_marks(current: Outcome, tried: Outcome) -> str:
     parts = ["○ today", "● tried", "dashed: 20 dB"]
-    for name, outcome in (("today", today), ("tried", tried)):
+    for name, outcome in (("today", current), ("tried", tried)):
         exact = int((outcome.channel_sqnr_db == math.inf).sum())
         parts += [f"{exact} exact {name}, not drawn"] if exact else []
     return "   ".join(parts)
@@ -124,7 +128,7 @@ def describe_trial(trial: Trial, variant: str, about: str = "") -> str:
         f"Another quantization of the weights{spell_about(about)}, from {format_number(low)} to "
         f"{format_number(high)}."
     ]
-    for name, one in ((f"{variant} today", trial.today), ("Tried", trial.tried)):
+    for name, one in ((f"{variant} today", trial.current), ("Tried", trial.tried)):
         under = int((one.channel_sqnr_db < HEALTHY_CHANNEL_DB).sum())
         parts.append(
             f"{name}: {one.scheme}, tensor {format_db(one.sqnr_db)}, worst channel "
@@ -162,12 +166,12 @@ def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
     curve = _finite(plan.curve)
     sizes, levels = ([one.byte_count for one in curve], [one.worst_sqnr_db for one in curve])
     ax.step(sizes, levels, where="post", color=EXACT, linewidth=1.4)
-    today = plan.today_bytes, plan.today_worst_sqnr_db
+    current = plan.current_bytes, plan.current_worst_sqnr_db
     chosen = plan.byte_count, plan.worst_sqnr_db
-    ax.plot(*today, "o", ms=8, mfc="none", mec=INK, mew=1.4)
+    ax.plot(*current, "o", ms=8, mfc="none", mec=INK, mew=1.4)
     ax.plot(*chosen, "o", ms=7, color=SELECTED)
     words: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, **FONT}
-    ax.annotate("today", today, (8, -9), **words)
+    ax.annotate("today", current, (8, -9), **words)
     ax.annotate(f"reached: {format_db(chosen[1])}", chosen, (-8, 6), ha="right", **words)
     ax.margins(0.03, 0.16)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
@@ -183,7 +187,7 @@ def _finite(curve: Sequence[TradeOff]) -> list[TradeOff]:
 
 def describe_trade_off(plan: Plan) -> str:
     """Return the curve in words: today, the target, and what either end costs."""
-    points = {"today": (plan.today_bytes, plan.today_worst_sqnr_db)}
+    points = {"today": (plan.current_bytes, plan.current_worst_sqnr_db)}
     points["the target"] = plan.byte_count, plan.worst_sqnr_db
     if plan.curve:
         for name, end in (("fewest bytes", plan.curve[0]), ("best", plan.curve[-1])):

@@ -2,18 +2,18 @@
 
 from .measuring.code_counts import CodeCounts, count_codes
 from .measuring.comparison import (
-    Scan,
+    Comparison,
+    compare_folder,
+    compare_variants,
     compute_all_layer_ranges,
     extract_weight_tensors,
     layer_names,
+    name_unpaired,
     pair_variants,
-    row_name,
-    scan_folder,
-    scan_variants,
 )
 from .measuring.histograms import Histograms, compute_histograms
 from .measuring.layer_counts import ErrorSteps, LayerCounts, count_layer
-from .measuring.metrics import METRICS, Measured, Metric, create_summary_stats
+from .measuring.metrics import METRICS, MeasuredWeight, Metric, create_summary_stats
 from .pairing.layer_pairs import pair_layers
 from .quantization import NotUnderstoodError, Quantization, UnavailableError
 from .reading.layers import extract_layer_params, find_layer, list_layers
@@ -43,6 +43,7 @@ extract_layer_parameters = extract_layer_params
 __all__ = [
     "METRICS",
     "CodeCounts",
+    "Comparison",
     "ErrorSteps",
     "Histograms",
     "Layer",
@@ -50,14 +51,13 @@ __all__ = [
     "LayerPair",
     "LayerParams",
     "LayerRanges",
-    "Measured",
+    "MeasuredWeight",
     "Metric",
     "Model",
     "ModelFileError",
     "NotUnderstoodError",
     "Pairing",
     "Quantization",
-    "Scan",
     "SharedCache",
     "SummaryStats",
     "TensorQuantization",
@@ -66,6 +66,8 @@ __all__ = [
     "VariantSummary",
     "WeightTensor",
     "WorkCancelledError",
+    "compare_folder",
+    "compare_variants",
     "compute_all_layer_ranges",
     "compute_histograms",
     "compute_layer_ranges",
@@ -82,11 +84,9 @@ __all__ = [
     "layer_names",
     "list_layers",
     "load_model",
+    "name_unpaired",
     "open_folder",
     "pair_layers",
     "pair_variants",
-    "row_name",
-    "scan_folder",
-    "scan_variants",
     "summarize_variant",
 ]

@@ -240,12 +240,12 @@ class LayerPair:
             two can be compared, shape (channels,); None where they can as they are.
     """
 
-    reference: str
+    original: str
     variant: str
     evidence: str
     score: float | None
     folding: str = ""
-    reference_factor: np.ndarray | None = None
+    original_factor: np.ndarray | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -261,16 +261,16 @@ class Pairing:
     """
 
     pairs: tuple[LayerPair, ...]
-    unpaired_reference: tuple[str, ...]
+    unpaired_original: tuple[str, ...]
     unpaired_variant: tuple[str, ...]
     folded: tuple[str, ...] = ()
 
     @cached_property
-    def _by_reference(self) -> dict[str, LayerPair]:
-        return {pair.reference: pair for pair in self.pairs}
+    def _by_original(self) -> dict[str, LayerPair]:
+        return {pair.original: pair for pair in self.pairs}
 
-    def of_reference(self, layer: str) -> LayerPair | None:
-        return self._by_reference.get(layer)
+    def of_original(self, layer: str) -> LayerPair | None:
+        return self._by_original.get(layer)
 
 
 SEVERITIES = ("error", "warning", "note")

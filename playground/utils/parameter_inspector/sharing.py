@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class WorkCancelledError(Exception):
-    """Who asked for a scan or a plan asked for it to stop. The message says how far it came."""
+    """Who asked for a comparison or a plan stopped it. The message says how far it came."""
 
 
 class SharedCache(Generic[T]):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..parameter_inspector import ErrorSteps, Histograms, Scan
+from ..parameter_inspector import Comparison, ErrorSteps, Histograms
 
 
-def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]:
+def count_weights(comparison: Comparison, layer: str) -> tuple[Histograms | None, list[str]]:
     """Return the histograms of a layer's weights, and a sentence for each that cannot be read.
 
     None where the layer has no weight, or none that can be read.
     """
-    missing = {variant: why for (row, variant), why in scan.unavailable.items() if row == layer}
+    missing = {
+        variant: why for (row, variant), why in comparison.unavailable.items() if row == layer
+    }
     histograms = None
-    if scan.rows.get(layer):
-        found = scan.count_layer(layer)
+    if comparison.by_variant(layer):
+        found = comparison.count_layer(layer)
         histograms = found.histograms if found.histograms.counts else None
         counted = found.histograms.counts
         missing |= {name: why for name, why in found.missing.items() if name not in counted}
@@ -24,12 +26,14 @@ def count_weights(scan: Scan, layer: str) -> tuple[Histograms | None, list[str]]
     ]
 
 
-def compute_layer_errors(scan: Scan, layer: str) -> tuple[Mapping[str, ErrorSteps], list[str]]:
+def compute_layer_errors(
+    comparison: Comparison, layer: str
+) -> tuple[Mapping[str, ErrorSteps], list[str]]:
     """Return the errors of a layer in each variant that can be compared, and what could not be."""
-    measured = scan.rows.get(layer)
+    measured = comparison.by_variant(layer)
     if not measured:
         return {}, []
-    found, original = scan.count_layer(layer), next(iter(measured))
+    found, original = comparison.count_layer(layer), next(iter(measured))
     missing = {name: why for name, why in found.missing.items() if name != original}
     return found.errors, [
         f"The errors of {name} cannot be measured: {why}" for name, why in missing.items()

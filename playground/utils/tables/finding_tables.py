@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..parameter_inspector import (
-    Scan,
+    Comparison,
 )
 from ..parameter_inspector.judging.rules import RULES, SEVERITIES, Finding
 from .text import NOTHING
@@ -56,9 +56,11 @@ def about_layer(findings: Iterable[Finding], layer: str) -> list[Finding]:
     return [finding for finding in findings if finding.layer == layer]
 
 
-def list_layers_to_exclude(scan: Scan, findings: Iterable[Finding]) -> tuple[list[str], list[str]]:
+def list_layers_to_exclude(
+    comparison: Comparison, findings: Iterable[Finding]
+) -> tuple[list[str], list[str]]:
     """Return the layers that can be ticked, and those with an error or a warning."""
     findings = [finding for finding in findings if finding.layer]
-    rows = list(dict.fromkeys([*scan.rows, *(finding.layer for finding in findings)]))
+    rows = list(dict.fromkeys([*comparison.weights, *(finding.layer for finding in findings)]))
     bad = {finding.layer for finding in findings if finding.severity != "note"}
     return rows, [row for row in rows if row in bad]

@@ -20,7 +20,7 @@ from ..parameter_inspector import (
     extract_layer_params,
     find_layer,
     list_layers,
-    row_name,
+    name_unpaired,
 )
 from .text import NOTHING, format_shape, join_names
 
@@ -69,10 +69,10 @@ def _all_layers(
     for name in others:
         layers = {layer.name: layer for layer in list_layers(variants[name])}
         for pair in pairings[name].pairs:
-            yield pair.reference, layers[pair.variant].op_type, layers[pair.variant].is_quantized
+            yield pair.original, layers[pair.variant].op_type, layers[pair.variant].is_quantized
         for unpaired in pairings[name].unpaired_variant:
             layer = layers[unpaired]
-            row = row_name(name, unpaired, variants[first])
+            row = name_unpaired(name, unpaired, variants[first])
             yield row, layer.op_type, layer.is_quantized
 
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..parameter_inspector import (
+    Comparison,
     LayerPair,
-    Model,
     Pairing,
-    Scan,
     list_layers,
 )
 from .text import NOTHING
@@ -25,7 +24,7 @@ def mark_evidence(pair: LayerPair | None) -> str:
 
 def create_pairing_table(pairings: Mapping[str, Pairing], layer: str) -> pd.DataFrame:
     """Return, for each variant, which of its layers is ``layer`` and on what evidence."""
-    pairs = {name: pairing.of_reference(layer) for name, pairing in pairings.items()}
+    pairs = {name: pairing.of_original(layer) for name, pairing in pairings.items()}
     return pd.DataFrame(
         [
             (
@@ -47,7 +46,7 @@ def create_unpaired_table(first: str, pairings: Mapping[str, Pairing]) -> pd.Dat
         (holder, layer, missing)
         for name, pairing in pairings.items()
         for holder, missing, layers in (
-            (first, name, pairing.unpaired_reference),
+            (first, name, pairing.unpaired_original),
             (name, first, pairing.unpaired_variant),
         )
         for layer in layers
@@ -55,26 +54,24 @@ def create_unpaired_table(first: str, pairings: Mapping[str, Pairing]) -> pd.Dat
     return pd.DataFrame(rows, columns=["Only in", "Layer", "No partner in"])
 
 
-def create_not_understood_table(
-    variants: Mapping[str, Model], scan: Scan | None = None
-) -> pd.DataFrame:
+def create_not_understood_table(comparison: Comparison) -> pd.DataFrame:
     """Return every parameter that could not be read or understood, and why.
 
-    Args:
-        scan: adds the weights whose bytes are missing, and floats on a grid without a scale.
+    Weights whose bytes are missing are among them, and floats on a grid without a scale.
     """
     rows = [
         (name, layer.name, layer.op_type, reason)
-        for name, model in variants.items()
+        for name, model in comparison.variants.items()
         for layer in list_layers(model)
         for reason in layer.not_understood
     ]
-    if scan is not None:
-        rows += [(variant, row, NOTHING, why) for (row, variant), why in scan.unavailable.items()]
-        rows += [
-            (variant, row, measured.layer.op_type, measured.grid)
-            for row, by_variant in scan.rows.items()
-            for variant, measured in by_variant.items()
-            if measured.grid
-        ]
+    rows += [
+        (variant, layer, NOTHING, why) for (layer, variant), why in comparison.unavailable.items()
+    ]
+    rows += [
+        (variant, layer, measured.layer.op_type, measured.grid)
+        for layer, by_variant in comparison.weights.items()
+        for variant, measured in by_variant.items()
+        if measured.grid
+    ]
     return pd.DataFrame(rows, columns=["Variant", "Layer", "Operator", "Reason"])

@@ -12,11 +12,11 @@ import pandas as pd
 
 from ..parameter_inspector import (
     METRICS,
+    Comparison,
     LayerRanges,
-    Measured,
+    MeasuredWeight,
     Metric,
     Pairing,
-    Scan,
 )
 from ..parameter_inspector.judging.rules import RULES, SEVERITIES, Finding
 from .finding_tables import (
@@ -52,7 +52,7 @@ class RankedLayer:
 
     layer: str
     variant: str
-    measured: Measured | None
+    measured: MeasuredWeight | None
     findings: tuple[Finding, ...]
 
     @property
@@ -81,19 +81,20 @@ class RankedLayer:
         return place, known, severity, -np.nan_to_num(disparity, nan=0.0)
 
 
-def rank_layers(
-    variants: Sequence[str], scan: Scan, findings: Sequence[Finding]
-) -> list[RankedLayer]:
+def rank_layers(comparison: Comparison, findings: Sequence[Finding]) -> list[RankedLayer]:
     """Return every layer of every variant that is judged, the worst first."""
-    judged = list_judged(variants, scan)
-    places = [(row, name) for row, by_name in scan.rows.items() for name in by_name]
-    places += [*scan.unavailable, *((f.layer, f.variant) for f in findings if f.layer)]
+    judged = list_judged(comparison)
+    places = [(row, name) for row, by_name in comparison.weights.items() for name in by_name]
+    places += [*comparison.unavailable, *((f.layer, f.variant) for f in findings if f.layer)]
     about: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         about.setdefault((finding.layer, finding.variant), []).append(finding)
     ranked = [
         RankedLayer(
-            row, variant, scan.rows.get(row, {}).get(variant), tuple(about.get((row, variant), ()))
+            row,
+            variant,
+            comparison.find_measured(row, variant),
+            tuple(about.get((row, variant), ())),
         )
         for row, variant in dict.fromkeys(places)
     ]
@@ -101,12 +102,12 @@ def rank_layers(
     return sorted(kept, key=lambda one: one.badness)
 
 
-def list_judged(variants: Sequence[str], scan: Scan) -> list[str]:
+def list_judged(comparison: Comparison) -> list[str]:
     """Return the variants to judge: all but a float original that others are compared with."""
-    first, *others = variants
+    first, *others = comparison.variants
     is_quantized = any(
         by_name[first].quantization is not None
-        for by_name in scan.rows.values()
+        for by_name in comparison.weights.values()
         if first in by_name
     )
     return [first, *others] if is_quantized or not others else others
@@ -151,7 +152,7 @@ def create_ranking(ranked: Sequence[RankedLayer], pairings: Mapping[str, Pairing
     ]
     if pairings:
         columns["paired by"] = [
-            mark_evidence(pairings[one.variant].of_reference(one.layer))
+            mark_evidence(pairings[one.variant].of_original(one.layer))
             if one.variant in pairings
             else NOTHING
             for one in ranked

@@ -92,15 +92,15 @@ def create_control_table() -> pd.DataFrame:
 
 def create_trial_table(trial: Trial) -> pd.DataFrame:
     """Return SQNR and bytes, today beside what is tried, and the difference."""
-    today, tried = trial.today, trial.tried
-    same = NO_CHANGE if tried.scheme == today.scheme else ""
-    rows = [("Scheme", str(today.scheme), str(tried.scheme), same)]
+    current, tried = trial.current, trial.tried
+    same = NO_CHANGE if tried.scheme == current.scheme else ""
+    rows = [("Scheme", str(current.scheme), str(tried.scheme), same)]
     for name, before, after in (
-        ("SQNR of the tensor", today.sqnr_db, tried.sqnr_db),
-        ("SQNR of the worst channel", today.worst_channel_sqnr_db, tried.worst_channel_sqnr_db),
+        ("SQNR of the tensor", current.sqnr_db, tried.sqnr_db),
+        ("SQNR of the worst channel", current.worst_channel_sqnr_db, tried.worst_channel_sqnr_db),
     ):
         rows.append((name, format_db(before), format_db(after), format_gain(after, before)))
-    size, more = today.byte_count, format_growth(tried.byte_count, today.byte_count)
+    size, more = current.byte_count, format_growth(tried.byte_count, current.byte_count)
     rows.append(("Bytes, with scales and zero-points", f"{size:,}", f"{tried.byte_count:,}", more))
     return pd.DataFrame(rows, columns=["", "Today", "Tried", "Difference"])
 
@@ -154,12 +154,12 @@ def explain_no_trial(variants: Sequence[str]) -> list[str]:
 # The candidates -----------------------------------------------------------------------------------
 
 
-def create_size_limits(candidates: Sequence[Candidate], today: int) -> dict[str, int | None]:
+def create_size_limits(candidates: Sequence[Candidate], current: int) -> dict[str, int | None]:
     """Return label -> the most bytes a scheme may take; only limits that leave something."""
     limits: dict[str, int | None] = {"any size": None}
     least = min((one.byte_count for one in candidates), default=0)
     for factor in SIZE_FACTORS:
-        size = int(factor * today)
+        size = int(factor * current)
         words = "today's size" if factor == 1 else f"{factor:g} × today"
         if size >= least:
             limits[f"at most {words}: {format_bytes(size)}"] = size
@@ -207,7 +207,7 @@ def create_change_table(plan: Plan) -> pd.DataFrame:
     """Return a row for each layer that changes: from, to, what it gains and what it costs."""
     rows = [
         (
-            change.row,
+            change.layer_name,
             str(change.before.scheme),
             str(change.after.scheme),
             f"{format_db(change.before.worst_channel_sqnr_db)} → "
@@ -221,14 +221,14 @@ def create_change_table(plan: Plan) -> pd.DataFrame:
 
 def summarize_plan(plan: Plan) -> str:
     """Return what the changes come to, in one sentence."""
-    today, after = plan.today_bytes, plan.byte_count
-    growth = "" if today == after else f" ({format_growth(after, today)})"
+    current, after = plan.current_bytes, plan.byte_count
+    growth = "" if current == after else f" ({format_growth(after, current)})"
     count = len(plan.changes)
     changes = "No layer has to change" if not count else f"{count} of {len(plan.options)} layers"
     return (
         f"{changes}{' change' if count else ''}: worst channel "
-        f"{format_db(plan.today_worst_sqnr_db)} → {format_db(plan.worst_sqnr_db)}, weights "
-        f"{today:,} → {after:,} bytes{growth}."
+        f"{format_db(plan.current_worst_sqnr_db)} → {format_db(plan.worst_sqnr_db)}, weights "
+        f"{current:,} → {after:,} bytes{growth}."
     )
 
 
@@ -258,7 +258,7 @@ def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
 
 def list_size_targets(plan: Plan) -> list[int]:
     """Return the sizes that make a difference, today's among them."""
-    return sorted({*(point.byte_count for point in plan.curve), plan.today_bytes})
+    return sorted({*(point.byte_count for point in plan.curve), plan.current_bytes})
 
 
 # The truth ----------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def list_size_targets(plan: Plan) -> list[int]:
 
 def create_truth_table(truth: Truth) -> pd.DataFrame:
     """Return what the three models did on the samples."""
-    models = {"Float": truth.exact, "Today": truth.today, "Changed": truth.changed}
+    models = {"Float": truth.exact, "Today": truth.current, "Changed": truth.changed}
     columns = {
         "Model": list(models),
         "Right answers": [_spell_accuracy(one, truth.sample_count) for one in models.values()],
@@ -289,6 +289,6 @@ def describe_saved(saved: Saved) -> str:
     """Return what was written, in one sentence."""
     opset = f", now opset {saved.raised_opset}" if saved.raised_opset else ""
     return (
-        f"The file is ready: {saved.today_bytes:,} → {saved.file_bytes:,} bytes{opset}; "
+        f"The file is ready: {saved.current_bytes:,} → {saved.file_bytes:,} bytes{opset}; "
         f"{len(saved.layers)} of its layers changed, onnx.checker agrees."
     )

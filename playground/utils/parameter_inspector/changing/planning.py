@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..measuring.comparison import Scan
+from ..measuring.comparison import Comparison
 from ..quantization import (
     UnavailableError,
     is_integer,
 )
 from ..reading.layers import find_layer
-from ..reading.model_file import Model
 from ..records import Layer, WeightTensor
 from ..sharing import SharedCache, WorkCancelledError
-from ..streaming.channel_frame import fold_reference
+from ..streaming.channel_frame import fold_original
 from .schemes import (
     Progress,
     Scheme,
@@ -64,7 +63,7 @@ class Candidate:
 
 def list_candidates(
     values: np.ndarray,
-    today: Scheme,
+    current: Scheme,
     channel_axis: int = 0,
     held: np.ndarray | None = None,
     max_bytes: int | None = None,
@@ -83,15 +82,15 @@ def list_candidates(
         WorkCancelledError: ``cancelled`` said so, between two schemes.
     """
     channel_axis = check_axis(channel_axis, values)
-    now = _measure(values, today, channel_axis, scale_type)
+    now = _measure(values, current, channel_axis, scale_type)
     if held is not None:
         tensor, channels = compute_sqnr_db(values.astype(np.float32), held, channel_axis)
         now = replace(now, sqnr_db=tensor, worst_channel_sqnr_db=lowest_db(channels))
     found = [now]
-    for scheme in sensible_schemes(today, values.shape, channel_axis):
+    for scheme in sensible_schemes(current, values.shape, channel_axis):
         if cancelled is not None and cancelled():
             raise WorkCancelledError("stopped between two schemes of a layer")
-        if scheme != today:
+        if scheme != current:
             found.append(_against(_measure(values, scheme, channel_axis, scale_type), now))
     affordable = [c for c in found if max_bytes is None or c.byte_count <= max_bytes]
     return tuple(sorted(affordable, key=_badness))
@@ -117,10 +116,10 @@ def _badness(candidate: Candidate) -> tuple[float, int]:
 
 
 def sensible_schemes(
-    today: Scheme, shape: tuple[int, ...], channel_axis: int
+    current: Scheme, shape: tuple[int, ...], channel_axis: int
 ) -> tuple[Scheme, ...]:
     """Return what is worth trying instead of ``today``: same width, wider, narrower."""
-    same = today.data_type if today.data_type in ("int8", "uint8") else "int8"
+    same = current.data_type if current.data_type in ("int8", "uint8") else "int8"
     schemes = [
         Scheme(same),
         Scheme(same, symmetric=False),
@@ -187,18 +186,18 @@ class LayerOptions:
         candidates: as `list_candidates`, only those that onnxruntime runs, today's not among them.
     """
 
-    row: str
+    layer_name: str
     layer: str
     weight_name: str
     shape: tuple[int, ...]
     channel_axis: int
-    today: Candidate
+    current: Candidate
     candidates: tuple[Candidate, ...]
 
     def cheapest(self, target_db: float) -> Candidate | None:
         """Return the smallest scheme whose worst channel reaches the target."""
         reached = [
-            c for c in (self.today, *self.candidates) if c.worst_channel_sqnr_db >= target_db
+            c for c in (self.current, *self.candidates) if c.worst_channel_sqnr_db >= target_db
         ]
         return min(reached, key=self._cost) if reached else None
 
@@ -206,7 +205,7 @@ class LayerOptions:
         """Bytes; at equal bytes what changes least, then what is best."""
         return (
             candidate.byte_count,
-            candidate.scheme.data_type != self.today.scheme.data_type,
+            candidate.scheme.data_type != self.current.scheme.data_type,
             candidate.scheme.clipping != "min-max",
             -candidate.worst_channel_sqnr_db,
         )
@@ -220,12 +219,12 @@ class LayerChange:
     after: Candidate
 
     @property
-    def row(self) -> str:
-        return self.options.row
+    def layer_name(self) -> str:
+        return self.options.layer_name
 
     @property
     def before(self) -> Candidate:
-        return self.options.today
+        return self.options.current
 
 
 @dataclass(frozen=True)
@@ -262,20 +261,20 @@ class Plan:
         return sum(c.byte_count for c in self._chosen())
 
     @property
-    def today_bytes(self) -> int:
-        return sum(o.today.byte_count for o in self.options)
+    def current_bytes(self) -> int:
+        return sum(o.current.byte_count for o in self.options)
 
     @property
     def worst_sqnr_db(self) -> float:
         return min((c.worst_channel_sqnr_db for c in self._chosen()), default=math.nan)
 
     @property
-    def today_worst_sqnr_db(self) -> float:
-        return min((o.today.worst_channel_sqnr_db for o in self.options), default=math.nan)
+    def current_worst_sqnr_db(self) -> float:
+        return min((o.current.worst_channel_sqnr_db for o in self.options), default=math.nan)
 
     def _chosen(self) -> list[Candidate]:
-        changed = {change.row: change.after for change in self.changes}
-        return [changed.get(o.row, o.today) for o in self.options]
+        changed = {change.layer_name: change.after for change in self.changes}
+        return [changed.get(o.layer_name, o.current) for o in self.options]
 
     @property
     def overrides(self) -> str:
@@ -284,8 +283,7 @@ class Plan:
 
 
 def plan_model(
-    scan: Scan,
-    variants: Mapping[str, Model],
+    comparison: Comparison,
     variant_name: str,
     target_sqnr_db: float | None = None,
     target_bytes: int | None = None,
@@ -299,12 +297,12 @@ def plan_model(
     weights that can be changed) the worst layer becomes as good as fits.
 
     Raises:
-        ValueError: no target, or both; or the variant is not in the scan.
+        ValueError: no target, or both; or the variant is not in the comparison.
         WorkCancelledError: ``cancelled`` said so, between two schemes of a layer.
     """
     if (target_sqnr_db is None) == (target_bytes is None):
         raise ValueError("give a target SQNR or a target size, one of the two")
-    options, left_out = list_options(scan, variants, variant_name, progress, cancelled)
+    options, left_out = list_options(comparison, variant_name, progress, cancelled)
     return choose(options, left_out, target_sqnr_db, target_bytes)
 
 
@@ -323,7 +321,7 @@ def choose(
     changes = tuple(
         LayerChange(o, after)
         for o, after in zip(options, chosen, strict=True)
-        if after.scheme != o.today.scheme
+        if after.scheme != o.current.scheme
     )
     return Plan(changes, tuple(options), unreachable, left_out, curve)
 
@@ -333,59 +331,65 @@ listed_options: SharedCache[tuple[tuple[LayerOptions, ...], dict[str, str]]] = S
 
 
 def list_options(
-    scan: Scan,
-    variants: Mapping[str, Model],
+    comparison: Comparison,
     variant_name: str,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[tuple[LayerOptions, ...], dict[str, str]]:
     """Return what could be done to each quantized layer, and why nothing can to the others."""
-    if variant_name not in variants:
-        raise ValueError(f"{variant_name!r} is none of the variants {', '.join(variants)}")
-    rows = [row for row, found in scan.rows.items() if _is_weight(scan, row, variant_name, found)]
+    if variant_name not in comparison.variants:
+        raise ValueError(
+            f"{variant_name!r} is none of the variants {', '.join(comparison.variants)}"
+        )
+    rows = [
+        layer_name
+        for layer_name, found in comparison.weights.items()
+        if _is_weight(comparison, layer_name, variant_name, found)
+    ]
     options, left_out = [], {}
-    for done, row in enumerate(rows, 1):
+    for done, layer_name in enumerate(rows, 1):
         try:
-            options.append(_options(scan, variants, variant_name, row, cancelled))
+            options.append(_options(comparison, variant_name, layer_name, cancelled))
         except WorkCancelledError:
             raise WorkCancelledError(f"stopped after {done - 1} of {len(rows)} layers") from None
         except (ValueError, UnavailableError) as error:
-            left_out[row] = str(error)
+            left_out[layer_name] = str(error)
         if progress is not None:
-            progress(done, len(rows), row)
+            progress(done, len(rows), layer_name)
     return tuple(options), left_out
 
 
-def _is_weight(scan: Scan, row: str, variant: str, found: Mapping[str, object]) -> bool:
+def _is_weight(
+    comparison: Comparison, layer_name: str, variant: str, found: Mapping[str, object]
+) -> bool:
     """Whether a row is the weight of a layer that does sums; a batch-norm's are not."""
     if variant not in found:
-        return (row, variant) in scan.unavailable
-    measured = scan.rows[row][variant]
+        return (layer_name, variant) in comparison.unavailable
+    measured = comparison.measured(layer_name, variant)
     return measured.weight.is_quantized or len(measured.weight.shape) > 1
 
 
 def _options(
-    scan: Scan,
-    variants: Mapping[str, Model],
+    comparison: Comparison,
     variant: str,
-    row: str,
+    layer_name: str,
     cancelled: Callable[[], bool] | None,
 ) -> LayerOptions:
-    exact = read_exact(scan, variants, variant, row)
-    measured = scan.rows[row][variant]
+    exact = read_exact(comparison, variant, layer_name)
+    measured = comparison.measured(layer_name, variant)
     weight, layer = measured.weight, measured.layer
-    today, byte_count, scale_type = read_today(weight)
+    current, byte_count, scale_type = read_current(weight)
     axis = weight.channel_axis or 0
     found = list_candidates(
-        exact, today, axis, weight.values, scale_type=scale_type, cancelled=cancelled
+        exact, current, axis, weight.values, scale_type=scale_type, cancelled=cancelled
     )
-    now = next(c for c in found if c.scheme == today)
+    now = next(c for c in found if c.scheme == current)
     if math.isnan(now.worst_channel_sqnr_db):
         raise ValueError("the float weight is all zero")
     return LayerOptions(
-        row,
+        layer_name,
         layer.name,
-        _reference(scan, variants, row).name,
+        _original(comparison, layer_name).name,
         weight.shape,
         axis,
         replace(now, byte_count=byte_count),
@@ -393,7 +397,7 @@ def _options(
     )
 
 
-def read_today(weight: WeightTensor) -> tuple[Scheme, int, str]:
+def read_current(weight: WeightTensor) -> tuple[Scheme, int, str]:
     """Return what the file has: scheme, bytes, type of the scales; ValueError for a codebook."""
     scheme, held = scheme_of(weight), weight.quantization
     if scheme is None or held is None:
@@ -401,32 +405,32 @@ def read_today(weight: WeightTensor) -> tuple[Scheme, int, str]:
     return scheme, count_bytes(held, weight.source.shape), held.scale_source.data_type
 
 
-def _reference(scan: Scan, variants: Mapping[str, Model], row: str) -> WeightTensor:
-    first = next(iter(variants))
-    measured = scan.rows[row].get(first)
+def _original(comparison: Comparison, layer_name: str) -> WeightTensor:
+    first = comparison.named_by
+    measured = comparison.find_measured(layer_name, first)
     if measured is None or measured.weight.is_quantized:
         raise ValueError("there is no float original of this layer to quantize again")
     return measured.weight
 
 
-def read_exact(scan: Scan, variants: Mapping[str, Model], variant: str, row: str) -> np.ndarray:
+def read_exact(comparison: Comparison, variant: str, layer_name: str) -> np.ndarray:
     """Return the float weight of a row, folded as the variant folded it, in the layer's frame.
 
     Raises:
         ValueError: the row has no float original, or none that is surely the same layer, or the
             variant left it in float. The message is one sentence.
     """
-    if (row, variant) in scan.unavailable:
-        raise ValueError(scan.unavailable[row, variant])
-    measured = scan.rows[row].get(variant)
+    if (layer_name, variant) in comparison.unavailable:
+        raise ValueError(comparison.unavailable[layer_name, variant])
+    measured = comparison.find_measured(layer_name, variant)
     if measured is None:
         raise ValueError(f"{variant} has no such layer")
     if not measured.weight.is_quantized:
         raise ValueError("this layer was left in float")
-    reference, pair = _reference(scan, variants, row), measured.pair
+    original, pair = _original(comparison, layer_name), measured.pair
     if pair is None or not pair.is_sure:
         raise ValueError("its float original is not surely the same layer")
-    values = fold_reference(reference.values, reference, pair)
+    values = fold_original(original.values, original, pair)
     if values.shape != measured.weight.shape:
         raise ValueError(
             f"its float original has shape {values.shape}, the quantized weight "
@@ -435,18 +439,16 @@ def read_exact(scan: Scan, variants: Mapping[str, Model], variant: str, row: str
     return values
 
 
-def read_exact_bias(
-    scan: Scan, variants: Mapping[str, Model], variant: str, row: str
-) -> np.ndarray | None:
+def read_exact_bias(comparison: Comparison, variant: str, layer_name: str) -> np.ndarray | None:
     """Return the float bias that today's int32 bias is the rounding of; None where it is not.
 
     A tool may have corrected the bias on purpose, or folded a batch-norm into it.
     """
-    measured = scan.rows[row][variant]
+    measured = comparison.measured(layer_name, variant)
     held, pair = measured.layer.bias, measured.pair
     if held is None or held.quantization is None or pair is None or pair.folding:
         return None
-    exact = find_layer(next(iter(variants.values())), pair.reference).bias
+    exact = find_layer(comparison.naming_model, pair.original).bias
     if exact is None or exact.is_quantized or exact.shape != held.shape:
         return None
     values = exact.values
@@ -459,16 +461,16 @@ def _reach_sqnr(
 ) -> tuple[list[Candidate], dict[str, str]]:
     chosen, unreachable = [], {}
     for option in options:
-        after: Candidate | None = option.today
-        if option.today.worst_channel_sqnr_db < target_db:
+        after: Candidate | None = option.current
+        if option.current.worst_channel_sqnr_db < target_db:
             after = option.cheapest(target_db)
         if after is None:
-            best = min((option.today, *option.candidates), key=_badness)
-            unreachable[option.row] = (
+            best = min((option.current, *option.candidates), key=_badness)
+            unreachable[option.layer_name] = (
                 f"its worst channel reaches at most {best.worst_channel_sqnr_db:.1f} dB, "
                 f"with {best.scheme}"
             )
-        chosen.append(after or option.today)
+        chosen.append(after or option.current)
     return chosen, unreachable
 
 
@@ -478,20 +480,20 @@ def _reach_bytes(
     affordable = [point for point in curve if point.byte_count <= target]
     if not affordable:
         least = curve[0].byte_count if curve else 0
-        return [o.today for o in options], {
+        return [o.current for o in options], {
             "": f"the weights take at least {least:,} bytes, more than {target:,}"
         }
     level = affordable[-1].worst_sqnr_db
-    chosen = [o.cheapest(level) or o.today for o in options]
+    chosen = [o.cheapest(level) or o.current for o in options]
     spare = target - sum(c.byte_count for c in chosen)
     # What is left of the size is spent on leaving layers as they are, the cheapest first.
     order = sorted(
-        range(len(options)), key=lambda i: options[i].today.byte_count - chosen[i].byte_count
+        range(len(options)), key=lambda i: options[i].current.byte_count - chosen[i].byte_count
     )
     for i in order:
-        more = options[i].today.byte_count - chosen[i].byte_count
-        if more <= spare and options[i].today.worst_channel_sqnr_db >= level:
-            chosen[i], spare = options[i].today, spare - more
+        more = options[i].current.byte_count - chosen[i].byte_count
+        if more <= spare and options[i].current.worst_channel_sqnr_db >= level:
+            chosen[i], spare = options[i].current, spare - more
     return chosen, {}
 
 
@@ -512,7 +514,7 @@ def _cheapest_table(option: LayerOptions) -> tuple[np.ndarray, np.ndarray]:
     """Return rising SQNRs, and the fewest bytes that reach each."""
     known = sorted(
         (c.worst_channel_sqnr_db, c.byte_count)
-        for c in (option.today, *option.candidates)
+        for c in (option.current, *option.candidates)
         if not math.isnan(c.worst_channel_sqnr_db)
     )
     levels, sizes = (np.array(column) for column in zip(*known, strict=True))

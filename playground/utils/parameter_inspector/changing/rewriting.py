@@ -21,10 +21,10 @@ import onnx
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from ..measuring.comparison import Scan
+from ..measuring.comparison import Comparison
 from ..quantization import Quantization, numpy_dtype
 from ..reading.layers import list_layers
-from ..reading.model_file import Model, load_model
+from ..reading.model_file import load_model
 from ..records import Layer, WeightTensor
 from .planning import Plan, read_exact, read_exact_bias, why_not_run
 from .schemes import Scheme, requantize
@@ -74,31 +74,29 @@ class Saved:
     path: Path
     layers: tuple[str, ...]
     file_bytes: int
-    today_bytes: int
+    current_bytes: int
     raised_opset: int | None
 
 
-def create_changes(
-    plan: Plan, scan: Scan, variants: Mapping[str, Model], variant: str
-) -> dict[str, Change]:
+def create_changes(plan: Plan, comparison: Comparison, variant: str) -> dict[str, Change]:
     """Return the changes of a plan by the variant's layer names, ready to be saved."""
     return {
         change.options.layer: Change(
             change.after.scheme,
-            read_exact(scan, variants, variant, change.row),
-            read_exact_bias(scan, variants, variant, change.row),
+            read_exact(comparison, variant, change.layer_name),
+            read_exact_bias(comparison, variant, change.layer_name),
         )
         for change in plan.changes
     }
 
 
 def create_change(
-    scan: Scan, variants: Mapping[str, Model], variant: str, row: str, scheme: Scheme
+    comparison: Comparison, variant: str, layer_name: str, scheme: Scheme
 ) -> dict[str, Change]:
     """Return the change of one layer to a scheme, ready to be saved."""
-    values = read_exact(scan, variants, variant, row)
-    bias = read_exact_bias(scan, variants, variant, row)
-    return {scan.rows[row][variant].layer.name: Change(scheme, values, bias)}
+    values = read_exact(comparison, variant, layer_name)
+    bias = read_exact_bias(comparison, variant, layer_name)
+    return {comparison.measured(layer_name, variant).layer.name: Change(scheme, values, bias)}
 
 
 def save_changed_model(
@@ -496,7 +494,7 @@ class Truth:
 
     sample_count: int
     exact: VariantTruth
-    today: VariantTruth
+    current: VariantTruth
     changed: VariantTruth
 
 
@@ -507,7 +505,7 @@ def can_measure() -> bool:
 
 def measure_changes(
     exact: Path,
-    today: Path,
+    current: Path,
     changes: Mapping[str, Change | tuple[Scheme, np.ndarray]],
     samples: Path,
 ) -> Truth:
@@ -517,11 +515,11 @@ def measure_changes(
         RewriteError: as `save_changed_model` and `measure_truth`.
     """
     with TemporaryDirectory() as folder:
-        saved = save_changed_model(today, changes, Path(folder) / "changed.onnx")
-        return measure_truth(exact, today, saved.path, samples)
+        saved = save_changed_model(current, changes, Path(folder) / "changed.onnx")
+        return measure_truth(exact, current, saved.path, samples)
 
 
-def measure_truth(exact: Path, today: Path, changed: Path, samples: Path) -> Truth:
+def measure_truth(exact: Path, current: Path, changed: Path, samples: Path) -> Truth:
     """Run three models on ``samples.npz``: the inputs by name, and ``labels`` where there are any.
 
     Inputs are cast to what the model wants. The SQNR is of all outputs together, the accuracy of
@@ -533,7 +531,7 @@ def measure_truth(exact: Path, today: Path, changed: Path, samples: Path) -> Tru
     """
     arrays = _read_samples(samples)
     labels = arrays.pop("labels", None)
-    outputs = [_run(path, arrays) for path in (exact, today, changed)]
+    outputs = [_run(path, arrays) for path in (exact, current, changed)]
     truths = [
         VariantTruth(_accuracy(found[0], labels), _output_sqnr_db(outputs[0], found) if i else None)
         for i, found in enumerate(outputs)

@@ -672,12 +672,12 @@ def _condense(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return rows, None
     points = np.zeros((len(rows), SEARCH_BINS), np.float32)
     weights = np.zeros_like(points)
-    for i, row in enumerate(rows):
-        low = float(row.min())
-        width = max(float(row.max()) - low, 1e-300)
-        index = ((row - np.float64(low)) * ((SEARCH_BINS - 1) / width)).astype(np.int32)
+    for i, layer_name in enumerate(rows):
+        low = float(layer_name.min())
+        width = max(float(layer_name.max()) - low, 1e-300)
+        index = ((layer_name - np.float64(low)) * ((SEARCH_BINS - 1) / width)).astype(np.int32)
         counts = np.bincount(index, minlength=SEARCH_BINS)
-        points[i] = np.bincount(index, row, minlength=SEARCH_BINS) / np.maximum(counts, 1)
+        points[i] = np.bincount(index, layer_name, minlength=SEARCH_BINS) / np.maximum(counts, 1)
         weights[i] = counts
     return points, weights
 

@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..measuring.comparison import Scan
+from ..measuring.comparison import Comparison
 from ..measuring.histograms import compute_edges, count_in_bins
 from ..quantization import is_integer
-from ..reading.model_file import Model
 from ..records import Layer, WeightTensor
 from ..sharing import SharedCache
-from .planning import Candidate, list_candidates, read_exact, read_today, why_not_run
+from .planning import Candidate, list_candidates, read_current, read_exact, why_not_run
 from .schemes import (
     BLOCK_SIZES,
     CLIPPINGS,
@@ -77,7 +75,7 @@ class Trial:
 
     edges: np.ndarray
     exact_counts: np.ndarray
-    today: Outcome
+    current: Outcome
     tried: Outcome
     why_not_run: str | None
 
@@ -91,7 +89,7 @@ class WeightOnTrial:
         scale_type: what the file's scales are stored as; a change keeps it.
     """
 
-    row: str
+    layer_name: str
     layer: Layer
     exact: np.ndarray
     held: np.ndarray
@@ -148,17 +146,17 @@ class WeightOnTrial:
         return tuple(one for one in found if one.scheme != self.scheme)
 
 
-def open_weight(scan: Scan, variants: Mapping[str, Model], variant: str, row: str) -> WeightOnTrial:
+def open_weight(comparison: Comparison, variant: str, layer_name: str) -> WeightOnTrial:
     """Return the weight of a row and its float original, both read.
 
     Raises:
         ValueError: there is nothing to compare, or no scheme to start from; one sentence.
         UnavailableError: bytes are missing.
     """
-    exact = read_exact(scan, variants, variant, row).astype(np.float32, copy=False)
-    measured = scan.rows[row][variant]
-    today = read_today(measured.weight)
-    return WeightOnTrial(row, measured.layer, exact, measured.weight.values, *today)
+    exact = read_exact(comparison, variant, layer_name).astype(np.float32, copy=False)
+    measured = comparison.measured(layer_name, variant)
+    current = read_current(measured.weight)
+    return WeightOnTrial(layer_name, measured.layer, exact, measured.weight.values, *current)
 
 
 def _ends(array: np.ndarray) -> tuple[float, ...]:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..measuring.comparison import Scan
+from ..measuring.comparison import Comparison
 from ..measuring.metrics import (
-    Measured,
+    MeasuredWeight,
     are_judged,
     channel_max_abs,
     channel_sqnr_db,
@@ -41,26 +41,26 @@ NAMES_SHOWN = 3
 ONE_AXIS = frozenset("Conv ConvTranspose FusedConv Gemm FusedGemm MatMul FusedMatMul".split())
 
 
-def measured_rows(variant: str, scan: Scan) -> Iterator[tuple[str, Measured]]:
-    for row, by_variant in scan.rows.items():
+def measured_rows(comparison: Comparison, variant: str) -> Iterator[tuple[str, MeasuredWeight]]:
+    for layer_name, by_variant in comparison.weights.items():
         if variant in by_variant:
-            yield row, by_variant[variant]
+            yield layer_name, by_variant[variant]
 
 
 class QuantizedMatrix(NamedTuple):
-    row: str
-    measured: Measured
+    layer_name: str
+    measured: MeasuredWeight
     quantization: Quantization
 
 
-def quantized_matrices(variant: str, scan: Scan) -> Iterator[QuantizedMatrix]:
+def quantized_matrices(comparison: Comparison, variant: str) -> Iterator[QuantizedMatrix]:
     """Yield the quantized weights whose channels have more than one weight."""
-    for row, measured in measured_rows(variant, scan):
+    for layer_name, measured in measured_rows(comparison, variant):
         quantization = measured.quantization
         sums = measured.sums
         is_matrix = measured.weight.slot == "weight" and sums.fan_in > 1 and sums.channel_count > 0
         if quantization is not None and is_matrix:
-            yield QuantizedMatrix(row, measured, quantization)
+            yield QuantizedMatrix(layer_name, measured, quantization)
 
 
 def width_bits(quantization: Quantization) -> float:
@@ -89,7 +89,7 @@ def layer_axis(weight: WeightTensor) -> int | None:
     return varying[0] if len(varying) == 1 else None
 
 
-def by_channel(measured: Measured, parameter: np.ndarray) -> np.ndarray | None:
+def by_channel(measured: MeasuredWeight, parameter: np.ndarray) -> np.ndarray | None:
     """Return a scale's numbers as float64 (channels,), None where a channel has several."""
     quantization, channels = measured.quantization, measured.sums.channel_count
     if quantization is None or quantization.granularity == "per-block":
@@ -102,7 +102,7 @@ def by_channel(measured: Measured, parameter: np.ndarray) -> np.ndarray | None:
     return np.tile(flat, channels // flat.size)  # ConvTranspose repeats its scales in each group
 
 
-def _representable(measured: Measured) -> np.ndarray | None:
+def _representable(measured: MeasuredWeight) -> np.ndarray | None:
     """Return the largest abs(value) that each channel's codes can hold, (channels,)."""
     limits = representable_limits(measured.quantization)
     if limits is None:
@@ -110,18 +110,18 @@ def _representable(measured: Measured) -> np.ndarray | None:
     return by_channel(measured, np.maximum(np.abs(limits[0]), np.abs(limits[1])))
 
 
-def channel_width(measured: Measured) -> np.ndarray:
+def channel_width(measured: MeasuredWeight) -> np.ndarray:
     """Return the largest abs(value) of each channel, (channels,), 0 where there is none."""
     sums = measured.sums
     return np.nan_to_num(np.maximum(np.abs(sums.low), np.abs(sums.high)))
 
 
-def living_channels(measured: Measured) -> np.ndarray:
+def living_channels(measured: MeasuredWeight) -> np.ndarray:
     """Return which channels do anything, by the float weight where it is known."""
     return are_judged(np.nan_to_num(channel_max_abs(measured.sums)))
 
 
-def is_misaligned(measured: Measured) -> bool:
+def is_misaligned(measured: MeasuredWeight) -> bool:
     """Return whether the scales run along another axis than the operator's channels."""
     axis, implied = layer_axis(measured.weight), measured.weight.channel_axis
     if axis is None or implied is None or measured.layer.op_type not in ONE_AXIS:
@@ -129,7 +129,7 @@ def is_misaligned(measured: Measured) -> bool:
     return axis != implied
 
 
-def usable_channels(measured: Measured) -> np.ndarray:
+def usable_channels(measured: MeasuredWeight) -> np.ndarray:
     """Return which channels have a scale of their own that can be divided by, (channels,)."""
     assert measured.quantization is not None
     scale = by_channel(measured, measured.quantization.scale)
@@ -194,7 +194,7 @@ def weak_db(quantization: Quantization) -> float:
     return max(LEAST_WEAK_CHANNEL_DB, WEAK_CHANNEL_DB - DB_PER_BIT * missing)
 
 
-def reach_of(measured: Measured) -> np.ndarray:
+def reach_of(measured: MeasuredWeight) -> np.ndarray:
     """Return the largest weight of each scale / the largest it can hold, for each channel.
 
     NaN where that cannot be told: per-block scales, floating codes, a weight of zeros only.
@@ -285,7 +285,7 @@ def nodes_to_exclude(rows: Iterable[str], variants: Mapping[str, Model]) -> str:
     """
     first, model = next(iter(variants.items()))
     layers = layers_by_name(model)
-    names = [layers[row].node_name if row in layers else "" for row in rows]
+    names = [layers[layer_name].node_name if layer_name in layers else "" for layer_name in rows]
     text = f"`nodes_to_exclude={[name for name in names if name]!r}`"
     if not all(names):
         text += " (not every layer has a name there: name the nodes first)"
@@ -320,30 +320,30 @@ def find_neighbour(layer: Layer, layers: Sequence[Layer]) -> Layer | None:
     return None
 
 
-def _exclude(row: str, variants: Mapping[str, Model]) -> str:
+def _exclude(layer_name: str, variants: Mapping[str, Model]) -> str:
     """Return how to leave a layer in float so that it stays so.
 
     onnxruntime's WeightBiasQuantization (since 1.21) quantizes a lone float Conv between a
     DequantizeLinear and a QuantizeLinear again as the session opens: a neighbour has to go too.
     """
     model = next(iter(variants.values()))
-    layer = layers_by_name(model).get(row)
+    layer = layers_by_name(model).get(layer_name)
     neighbour = find_neighbour(layer, list_layers(model)) if layer is not None else None
     alone = "open the session with `disabled_optimizers=['WeightBiasQuantization']`"
     if neighbour is None:
         return (
-            f"leave it out of the quantization, {nodes_to_exclude([row], variants)}, and {alone}, "
-            "or onnxruntime quantizes it again"
+            f"leave it out of the quantization, {nodes_to_exclude([layer_name], variants)}, "
+            f"and {alone}, or onnxruntime quantizes it again"
         )
     return (
         "leave it out of the quantization with its neighbour: "
-        f"{nodes_to_exclude([row, neighbour.name], variants)} (without the neighbour, {alone}, or "
-        "onnxruntime quantizes it again)"
+        f"{nodes_to_exclude([layer_name, neighbour.name], variants)} (without the "
+        f"neighbour, {alone}, or onnxruntime quantizes it again)"
     )
 
 
 def finer_remedy(one: QuantizedMatrix, variants: Mapping[str, Model]) -> str:
-    sentence = _exclude(one.row, variants)
+    sentence = _exclude(one.layer_name, variants)
     if one.quantization.granularity == "per-tensor":
         return f"Quantize per-channel, `quantize_static(..., per_channel=True)`, or {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}, or give it a data type with more bits."

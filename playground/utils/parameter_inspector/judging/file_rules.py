@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from ..measuring.comparison import Scan
-from ..measuring.metrics import Measured
+from ..measuring.comparison import Comparison
+from ..measuring.metrics import MeasuredWeight
 from ..quantization import UnavailableError
 from ..reading.layers import list_layers
-from ..reading.model_file import Model, printable
+from ..reading.model_file import printable
 from ..records import Finding
 from ..streaming.compared_weights import Compared
 from .channel_states import (
@@ -51,11 +51,11 @@ _SAYS_QUANTIZED = re.compile(
 )
 
 
-def _heavy(variant: str, scan: Scan) -> dict[str, Measured]:
+def _heavy(comparison: Comparison, variant: str) -> dict[str, MeasuredWeight]:
     """Return the layers whose weight one expects to be quantized, by row."""
     return {
-        row: measured
-        for row, measured in measured_rows(variant, scan)
+        layer_name: measured
+        for layer_name, measured in measured_rows(comparison, variant)
         if measured.layer.op_type in _HEAVY
         and measured.weight.slot == "weight"
         and len(measured.weight.shape) > 1
@@ -63,36 +63,36 @@ def _heavy(variant: str, scan: Scan) -> dict[str, Measured]:
     }
 
 
-def _size(measured: Measured) -> int:
+def _size(measured: MeasuredWeight) -> int:
     return int(np.prod(measured.weight.shape))
 
 
-def find_left_in_float(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_left_in_float(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """A layer is float in a file whose other layers are quantized.
 
     A note, for it may be meant; a warning where more than 30 % of all weights are float.
     """
-    heavy = _heavy(variant, scan)
+    heavy = _heavy(comparison, variant)
     total = sum(map(_size, heavy.values()))
-    tied = {row for rows in _half_quantized(variant, variants, scan) for row in rows}
+    tied = {layer_name for rows in _half_quantized(comparison, variant) for layer_name in rows}
     left = {
-        row: _size(measured) / total
-        for row, measured in heavy.items()
+        layer_name: _size(measured) / total
+        for layer_name, measured in heavy.items()
         if not measured.weight.is_quantized and measured.grid is None
     }
     if len(left) == len(heavy) or not any(m.weight.is_quantized for m in heavy.values()):
         return
     severity = "warning" if sum(left.values()) > FLOAT_WARNING_SHARE else "note"
     finding = partial(_left_in_float, variant, severity, sum(left.values()))
-    left = {row: share for row, share in left.items() if row not in tied}
+    left = {layer_name: share for layer_name, share in left.items() if layer_name not in tied}
     # Many layers are one decision (an operator that is not quantized), not one for each.
     many = len(left) > len(heavy) / 2
-    small = {row: share for row, share in left.items() if many or share < SMALL_FLOAT_SHARE}
-    for row, share in left.items():
-        if row not in small:
-            yield finding({row: share})
+    small = {
+        layer_name: share for layer_name, share in left.items() if many or share < SMALL_FLOAT_SHARE
+    }
+    for layer_name, share in left.items():
+        if layer_name not in small:
+            yield finding({layer_name: share})
     if small:
         yield finding(small)
 
@@ -115,33 +115,31 @@ def _left_in_float(
     )
 
 
-def _half_quantized(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[dict[str, bool]]:
+def _half_quantized(comparison: Comparison, variant: str) -> Iterator[dict[str, bool]]:
     """Yield, for each constant that several layers share, which of them are quantized.
 
     Only where some are and some are not. The same constant in this file, or in the reference.
     """
-    for holder in dict.fromkeys((variant, next(iter(variants)))):
+    for holder in dict.fromkeys((variant, comparison.named_by)):
         users: dict[str, dict[str, bool]] = defaultdict(dict)
-        for row, by_variant in scan.rows.items():
+        for layer_name, by_variant in comparison.weights.items():
             if variant in by_variant and holder in by_variant:
                 name = by_variant[holder].weight.name
-                users[name][row] = by_variant[variant].weight.is_quantized
+                users[name][layer_name] = by_variant[variant].weight.is_quantized
         found = [rows for name, rows in users.items() if name and len(set(rows.values())) == 2]
         yield from found
         if found:
             return
 
 
-def find_tied_weight(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_tied_weight(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """One weight serves several layers and is quantized for some of them only.
 
     The layers then compute with different numbers, and the file holds the weight twice.
     """
-    for rows in _half_quantized(variant, variants, scan):
-        quantized = [row for row, is_quantized in rows.items() if is_quantized]
-        left = [row for row, is_quantized in rows.items() if not is_quantized]
+    for rows in _half_quantized(comparison, variant):
+        quantized = [layer_name for layer_name, is_quantized in rows.items() if is_quantized]
+        left = [layer_name for layer_name, is_quantized in rows.items() if not is_quantized]
         yield Finding(
             "tied-weight",
             "warning",
@@ -149,31 +147,32 @@ def find_tied_weight(variant: str, variants: Mapping[str, Model], scan: Scan) ->
             left[0],
             f"One weight serves {counted(len(rows), 'layer')}: quantized in {listed(quantized)}, "
             f"float in {listed(left)}.",
-            f"Quantize both branches or neither: {nodes_to_exclude(quantized, variants)}, or add "
+            f"Quantize both branches or neither: "
+            f"{nodes_to_exclude(quantized, comparison.variants)}, or add "
             "the float branch's operator to `op_types_to_quantize`.",
             {"quantized": len(quantized), "float": len(left)},
         )
 
 
-def find_grid_snapped(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_grid_snapped(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Float weights that lie on a grid of few levels, and no scale in the file says which.
 
     Source: `describe_grid`; fake-quantized training and some tools write such files.
     """
     snapped = {
-        row: measured
-        for row, measured in _heavy(variant, scan).items()
+        layer_name: measured
+        for layer_name, measured in _heavy(comparison, variant).items()
         if measured.grid is not None and _count_distinct(measured, FEWEST_CODES) > FEWEST_CODES
     }
     if snapped:
-        row, measured = next(iter(snapped.items()))
+        layer_name, measured = next(iter(snapped.items()))
         yield Finding(
             "grid-snapped",
             "warning",
             variant,
             together(snapped),
             f"{counted(len(snapped), 'float weight')} with few levels, {listed(snapped)}: in "
-            f"{printable(row)} {_count_distinct(measured)} distinct numbers of "
+            f"{printable(layer_name)} {_count_distinct(measured)} distinct numbers of "
             f"{_size(measured):,}, {measured.grid}.",
             "Export the model with its quantizers (QuantizeLinear and DequantizeLinear): as it "
             "stands every runtime computes in float.",
@@ -181,7 +180,7 @@ def find_grid_snapped(variant: str, variants: Mapping[str, Model], scan: Scan) -
         )
 
 
-def _count_distinct(measured: Measured, enough: float = math.inf) -> int:
+def _count_distinct(measured: MeasuredWeight, enough: float = math.inf) -> int:
     """Return how many distinct numbers a weight has, or more than ``enough``, chunk by chunk.
 
     A constant kernel is no grid.
@@ -201,19 +200,17 @@ def _count_distinct(measured: Measured, enough: float = math.inf) -> int:
     return int(found.size)
 
 
-def find_not_quantized(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_not_quantized(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """A file that stands beside its float original, or is called quantized, and has no codes."""
-    heavy = _heavy(variant, scan)
+    heavy = _heavy(comparison, variant)
     if not heavy or any(m.weight.is_quantized or m.grid is not None for m in heavy.values()):
         return
-    if any(True for _ in refusals(variant, variants, scan)):
+    if any(True for _ in refusals(comparison, variant)):
         return
-    model = variants[variant]
+    model = comparison.variants[variant]
     activations = [layer.name for layer in list_layers(model) if layer.inputs or layer.outputs]
     called = next((n for n in (variant, model.name) if _SAYS_QUANTIZED.search(n)), None)
-    beside = variant != next(iter(variants)) and all(
+    beside = variant != comparison.named_by and all(
         measured.weight.data_type == "float32" for measured in heavy.values()
     )
     if not (activations or called or beside):
@@ -233,20 +230,28 @@ def find_not_quantized(
     )  # fmt: skip
 
 
-def find_layers_lost(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_layers_lost(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Layers of the float original that have no partner in this file.
 
     What was folded into another layer (batch-norm, a bias in an Add) does not count.
     """
-    pairing = scan.pairings.get(variant)
+    pairing = comparison.pairings.get(variant)
     if pairing is None:
         return
-    heavy = _heavy(next(iter(variants)), scan)
-    lost = {row: _size(heavy[row]) for row in pairing.unpaired_reference if row in heavy}
-    unread = sum(name == variant for _, name in scan.unavailable)
+    heavy = _heavy(comparison, comparison.named_by)
+    lost = {
+        layer_name: _size(heavy[layer_name])
+        for layer_name in pairing.unpaired_original
+        if layer_name in heavy
+    }
+    unread = sum(name == variant for _, name in comparison.unavailable)
     if len(lost) <= unread:  # they are there, but cannot be compared
         return
-    strange = [row for row in pairing.unpaired_variant if row in _heavy(variant, scan)]
+    strange = [
+        layer_name
+        for layer_name in pairing.unpaired_variant
+        if layer_name in _heavy(comparison, variant)
+    ]
     yield Finding(
         "layers-lost",
         "error" if len(strange) < len(lost) else "warning",
@@ -260,11 +265,9 @@ def find_layers_lost(variant: str, variants: Mapping[str, Model], scan: Scan) ->
     )
 
 
-def find_values_differ(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_values_differ(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """The codes are not those of this float weight: another training, or the wrong file."""
-    for row, measured in measured_rows(variant, scan):
+    for layer_name, measured in measured_rows(comparison, variant):
         pair = measured.pair
         if pair is None or pair.score is None or pair.is_sure:
             continue
@@ -275,7 +278,7 @@ def find_values_differ(
             "values-differ",
             "note" if guess else "warning",
             variant,
-            row,
+            layer_name,
             f"Paired with {printable(pair.variant)} by {'order' if guess else 'name'} only: the "
             f"mean cosine of their channels is {pair.score:.2f}, where the same weight has at "
             "least 0.84.",
@@ -283,12 +286,12 @@ def find_values_differ(
             "are not shown.",
             {"cosine": pair.score},
         )
-    yield from _strayed(variant, scan)
+    yield from _strayed(comparison, variant)
 
 
-def _strayed(variant: str, scan: Scan) -> Iterator[Finding]:
+def _strayed(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Yield the weights whose error is larger than rounding makes it."""
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         state = channel_states(one)
         factor = _one_factor(one.measured)
         if factor is not None:
@@ -296,7 +299,7 @@ def _strayed(variant: str, scan: Scan) -> Iterator[Finding]:
                 "values-differ",
                 "warning",
                 variant,
-                one.row,
+                one.layer_name,
                 f"Every channel is {factor:.4g} times that of the float weight, one factor for "
                 "all, which no equalization makes.",
                 "Check that the scale is the one the codes were made with.",
@@ -313,7 +316,7 @@ def _strayed(variant: str, scan: Scan) -> Iterator[Finding]:
             "values-differ",
             "warning" if weak else "note",
             variant,
-            one.row,
+            one.layer_name,
             f"In {int(strayed.sum())} of {int(state.judged.sum())} channels "
             f"({which_channels(strayed)}) the error is more than {STRAYED_STEPS} steps "
             "(rounding makes 0.29) and not by clipping; RMSE over the tensor is "
@@ -324,21 +327,19 @@ def _strayed(variant: str, scan: Scan) -> Iterator[Finding]:
         )
 
 
-def _one_factor(measured: Measured) -> float | None:
+def _one_factor(measured: MeasuredWeight) -> float | None:
     """Return the factor between the values and the float weight, where it is one for all."""
     pair = measured.pair
-    if pair is None or pair.reference_factor is None or "rescaled" not in pair.folding:
+    if pair is None or pair.original_factor is None or "rescaled" not in pair.folding:
         return None
-    factor = np.abs(pair.reference_factor[living_channels(measured)])
+    factor = np.abs(pair.original_factor[living_channels(measured)])
     same = factor.size > 1 and np.ptp(factor) <= SAME_FACTOR * factor.mean()
     return float(factor.mean()) if same and pair.folding.startswith("channels") else None
 
 
-def find_not_understood(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_not_understood(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """What could not be read is not judged by any other rule, and is said here."""
-    for row, layer, message in refusals(variant, variants, scan):
+    for layer_name, layer, message in refusals(comparison, variant):
         if BY_ZERO_POINT.search(message) or is_about_axis(message, layer):
             continue
         unknown = message.startswith("operator ")
@@ -346,7 +347,7 @@ def find_not_understood(
             "not-understood",
             "note" if unknown else "warning",
             variant,
-            row,
+            layer_name,
             f"Not read: {message}.",
             "No other rule has judged this layer; open the file that the tool at hand converted "
             "or packed, or look at the tensor itself.",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from ..measuring.comparison import Scan, row_name
+from ..measuring.comparison import Comparison, name_unpaired
 from ..measuring.metrics import bias_saturation, bias_scale, held_bias_quantization
 from ..quantization import Quantization, UnavailableError, is_integer
 from ..reading.layers import list_layers
-from ..reading.model_file import Model
 from ..records import Finding, Layer
 from .channel_states import (
     ONE_AXIS,
@@ -41,29 +40,25 @@ BY_ZERO_POINT = re.compile(r"the zero-point is \w+ but the codes are \w+")
 
 
 class _Parameter(NamedTuple):
-    row: str
+    layer_name: str
     what: str
     quantization: Quantization
     scale: np.ndarray
 
 
-def _layers_by_row(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[tuple[str, Layer]]:
+def _layers_by_row(comparison: Comparison, variant: str) -> Iterator[tuple[str, Layer]]:
     """Yield the layers of a variant, each with the name of its row."""
-    pairing, reference = scan.pairings.get(variant), next(iter(variants.values()))
-    paired = {pair.variant: pair.reference for pair in pairing.pairs} if pairing else {}
-    for layer in list_layers(variants[variant]):
-        alone = layer.name if pairing is None else row_name(variant, layer.name, reference)
+    pairing, original = comparison.pairings.get(variant), comparison.naming_model
+    paired = {pair.variant: pair.original for pair in pairing.pairs} if pairing else {}
+    for layer in list_layers(comparison.variants[variant]):
+        alone = layer.name if pairing is None else name_unpaired(variant, layer.name, original)
         yield paired.get(layer.name, alone), layer
 
 
-def _all_quantizations(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[_Parameter]:
+def _all_quantizations(comparison: Comparison, variant: str) -> Iterator[_Parameter]:
     """Yield every quantization of a file once, with the first layer that has it."""
     seen = set()
-    for row, layer in _layers_by_row(variant, variants, scan):
+    for layer_name, layer in _layers_by_row(comparison, variant):
         found = [(f"{p.slot} {p.name!r}", p.name, p.quantization) for p in layer.parameters]
         found += [
             (f"activation {a.tensor!r}", a.tensor, a.quantization)
@@ -82,16 +77,16 @@ def _all_quantizations(
                 _ = quantization.zero_point
             except UnavailableError:
                 continue
-            yield _Parameter(row, what, quantization, scale)
+            yield _Parameter(layer_name, what, quantization, scale)
 
 
-def find_bad_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_bad_scale(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """A scale of zero, a negative one, NaN or infinity: no value can be quantized with it.
 
     onnx.checker accepts them all. Negative scales are legal in blocks: onnxruntime's 4-bit
     quantizer writes signed abs-max / -8.
     """
-    for row, what, quantization, scale in _all_quantizations(variant, variants, scan):
+    for layer_name, what, quantization, scale in _all_quantizations(comparison, variant):
         signed_blocks = quantization.granularity == "per-block"
         wrong = {
             "zero": scale == 0,
@@ -106,7 +101,7 @@ def find_bad_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> I
                 "bad-scale",
                 "error",
                 variant,
-                row,
+                layer_name,
                 f"The scale of {what} is "
                 + " and ".join(f"{name} in {n} of {scale.size}" for name, n in counts.items())
                 + (f" ({which_channels(bad)})." if scale.size > 1 else "."),
@@ -116,15 +111,13 @@ def find_bad_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> I
             )
 
 
-def find_zero_point_range(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_zero_point_range(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """A zero-point that is no code: outside the codes in use, or of another data type.
 
     Source: ONNX QuantizeLinear-21, zero-point and codes have one type. The fractional zero-points
     of HQQ are legal.
     """
-    for row, what, quantization, _ in _all_quantizations(variant, variants, scan):
+    for layer_name, what, quantization, _ in _all_quantizations(comparison, variant):
         zero_point = quantization.zero_point
         if quantization.zero_point_source is None or not is_integer(zero_point.dtype.name):
             continue
@@ -133,23 +126,23 @@ def find_zero_point_range(
         outside = (values < low) | (values > high)
         if outside.any():
             yield _bad_zero_point(
-                variant, row,
+                variant, layer_name,
                 f"The zero-point of {what} is {listed(np.unique(values[outside]).astype(int))} in "
                 f"{int(outside.sum())} of {outside.size}, but its codes go from {low:.0f} to "
                 f"{high:.0f}.",
                 int(outside.sum()),
             )  # fmt: skip
-    for row, _, message in refusals(variant, variants, scan):
+    for layer_name, _, message in refusals(comparison, variant):
         if BY_ZERO_POINT.search(message):
-            yield _bad_zero_point(variant, row, f"Refused: {message}.", 1)
+            yield _bad_zero_point(variant, layer_name, f"Refused: {message}.", 1)
 
 
-def _bad_zero_point(variant: str, row: str, evidence: str, count: int) -> Finding:
+def _bad_zero_point(variant: str, layer_name: str, evidence: str, count: int) -> Finding:
     return Finding(
         "zero-point-range",
         "error",
         variant,
-        row,
+        layer_name,
         evidence,
         "Write the zero-point in the codes' data type and within its limits; for a symmetric "
         "scheme it is 0 (128 for uint8).",
@@ -157,25 +150,23 @@ def _bad_zero_point(variant: str, row: str, evidence: str, count: int) -> Findin
     )
 
 
-def refusals(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[tuple[str, Layer | None, str]]:
+def refusals(comparison: Comparison, variant: str) -> Iterator[tuple[str, Layer | None, str]]:
     """Yield why a parameter could not be read: row, layer where it is known, reason."""
-    for row, layer in _layers_by_row(variant, variants, scan):
+    for layer_name, layer in _layers_by_row(comparison, variant):
         for message in layer.not_understood:
-            yield row, layer, message
-    for (row, name), message in scan.unavailable.items():
+            yield layer_name, layer, message
+    for (layer_name, name), message in comparison.unavailable.items():
         if name == variant:
-            yield row, None, message
+            yield layer_name, None, message
 
 
-def find_bias_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_bias_scale(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """An int32 bias whose scale is not s_x·s_w, or whose zero-point is not 0.
 
     An integer kernel adds the codes to its accumulator and reads neither. Source: ONNX
     QLinearConv-10.
     """
-    for row, measured in measured_rows(variant, scan):
+    for layer_name, measured in measured_rows(comparison, variant):
         held, product = held_bias_quantization(measured.layer), bias_scale(measured.layer)
         if held is None or product is None:
             continue
@@ -196,7 +187,7 @@ def find_bias_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> 
             "bias-scale",
             "error",
             variant,
-            row,
+            layer_name,
             f"The scale of the bias is {off[worst]:.4g} times input scale · weight scale in "
             f"channel {worst} ({int((np.abs(off - 1) > BIAS_SCALE_TOLERANCE).sum())} of {off.size} "
             f"channels are off)"
@@ -207,14 +198,12 @@ def find_bias_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> 
         )
 
 
-def find_bias_overflow(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_bias_overflow(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """A bias that int32 cannot hold in steps of s_x·s_w, for the weight's scale is too small.
 
     Stored codes at the limit are an error; a bias still in float is quantized by the runtime.
     """
-    for row, measured in measured_rows(variant, scan):
+    for layer_name, measured in measured_rows(comparison, variant):
         bias = measured.layer.bias
         share = bias_saturation(measured)
         if bias is None or not share > 0:
@@ -229,44 +218,42 @@ def find_bias_overflow(
             "bias-overflow",
             "error" if bias.is_quantized else "warning",
             variant,
-            row,
+            layer_name,
             f"{share:.1%} of the bias ({count} of {int(np.prod(bias.shape))} channels) {state}.",
             "Raise the weight's scale in these channels until abs(bias) / (input scale · weight "
             "scale) stays below 2^31 (onnxruntime 1.21 and later do so), or leave the layer out "
-            f"with {nodes_to_exclude([row], variants)}.",
+            f"with {nodes_to_exclude([layer_name], comparison.variants)}.",
             {"share": share, "channels": count},
         )
 
 
-def find_axis_mismatch(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_axis_mismatch(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Scales along another axis than the operator's output channels.
 
     An optimized runtime turns Conv into QLinearConv, which has no axis: it takes the scales as
     those of the output channels, whatever the DequantizeLinear says.
     """
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         weight = one.measured.weight
         if is_misaligned(one.measured):
             yield _wrong_axis(
                 variant,
-                one.row,
+                one.layer_name,
                 f"The {one.quantization.scale.size} scales run along axis {layer_axis(weight)} of "
                 f"the weight {weight.shape}, but the output channels of "
                 f"{one.measured.layer.op_type} are axis {weight.channel_axis}.",
             )
-    for row, layer, message in refusals(variant, variants, scan):
+    for layer_name, layer, message in refusals(comparison, variant):
         if is_about_axis(message, layer):
-            yield _wrong_axis(variant, row, f"Refused: {message}.")
+            yield _wrong_axis(variant, layer_name, f"Refused: {message}.")
 
 
-def _wrong_axis(variant: str, row: str, evidence: str) -> Finding:
+def _wrong_axis(variant: str, layer_name: str, evidence: str) -> Finding:
     return Finding(
         "axis-mismatch",
         "error",
         variant,
-        row,
+        layer_name,
         evidence,
         "Set the DequantizeLinear's `axis` to the output channels (Conv 0, ConvTranspose 1, Gemm 0 "
         "with transB else 1, MatMul last) and quantize along it.",
@@ -288,7 +275,7 @@ def is_about_axis(message: str, layer: Layer | None) -> bool:
     return fits and int(found["axis"]) != implied
 
 
-def find_u8s8(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_u8s8(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """uint8 activations with int8 weights beyond [-64, 64]: accuracy depends on the processor.
 
     VPMADDUBSW adds two products in int16 and saturates, on x86-64 with AVX2 or AVX-512 without
@@ -296,16 +283,16 @@ def find_u8s8(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterat
     note, one for the file.
     """
     beyond = {}
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         layer, counts = one.measured.layer, one.measured.sums.code_counts
         unsigned = any(activation.data_type == "uint8" for activation in layer.inputs[:1])
         if not unsigned or one.quantization.data_type != "int8" or counts is None:
             continue
         inside = counts[U8S8_LIMITS[0] + 128 : U8S8_LIMITS[1] + 129].sum()
         if inside < counts.sum():
-            beyond[one.row] = 1 - float(inside / counts.sum())
+            beyond[one.layer_name] = 1 - float(inside / counts.sum())
     if beyond:
-        worst = max(beyond, key=lambda row: beyond[row])
+        worst = max(beyond, key=lambda layer_name: beyond[layer_name])
         yield Finding(
             "u8s8-saturation",
             "note",

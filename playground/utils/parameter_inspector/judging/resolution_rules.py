@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..measuring.comparison import Scan
+from ..measuring.comparison import Comparison
 from ..measuring.metrics import channel_max_abs, channel_sqnr_db, code_rails
 from ..quantization import is_integer
 from ..reading.layers import find_layer
@@ -57,19 +57,17 @@ FEWEST_CODES = 3
 UNUSED_SHARE = 1 / 4
 
 
-def find_channel_collapse(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_channel_collapse(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Channels with hardly a code of their own, which the SQNR of the whole tensor hides.
 
     Source: SQNR of each channel against the float weight, where one is known; else how many steps
     a channel spans. Channels that are zero in the float weight do not count.
     """
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         state = channel_states(one)
-        finding = _few_steps(variant, one, variants) if state is None else None
+        finding = _few_steps(variant, one, comparison.variants) if state is None else None
         if state is not None and state.collapsed.any():
-            finding = _collapse(variant, one, state, variants)
+            finding = _collapse(variant, one, state, comparison.variants)
         if finding is not None:
             yield finding
 
@@ -86,7 +84,7 @@ def _collapse(
         "channel-collapse",
         "error" if share >= COLLAPSE_ERROR_SHARE else "warning",
         variant,
-        one.row,
+        one.layer_name,
         f"{bad} of {judged} channels ({share:.0%}) are under {limit:.0f} dB, {dead} of them dead "
         f"(all codes equal the zero-point); the worst is channel {int(sqnr.argmin())} with "
         f"{sqnr.min():.1f} dB; the whole tensor has {one.measured.metrics['sqnr_db']:.1f} dB.",
@@ -113,7 +111,7 @@ def _few_steps(variant: str, one: QuantizedMatrix, variants: Mapping[str, Model]
         "channel-collapse",
         "warning",
         variant,
-        one.row,
+        one.layer_name,
         f"{int(few.sum())} of {alive} channels stay within {FEW_STEPS} steps of zero, which is "
         f"about 18 dB at best, though the type has {int(max(np.abs(quantization.code_limits)))}: "
         f"{which_channels(few)}.",
@@ -136,15 +134,13 @@ def _disparity(one: QuantizedMatrix) -> float:
     return float(channel_width(one.measured)[living].max() / np.median(widths))
 
 
-def find_range_disparity(
-    variant: str, variants: Mapping[str, Model], scan: Scan
-) -> Iterator[Finding]:
+def find_range_disparity(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """One scale serves channels of very different width: the narrow ones keep few codes.
 
     Per-channel scales cure it. Source: Nagel et al. 2019, Data-Free Quantization; depthwise
     layers have it most, for batch-norm folding scales each of their filters on its own.
     """
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         ratio, bits = _disparity(one), width_bits(one.quantization)
         if not ratio >= DISPARITY_WARNING or bits - np.log2(ratio) > ENOUGH_BITS:
             continue
@@ -153,7 +149,7 @@ def find_range_disparity(
             "range-disparity",
             "error" if ratio >= DISPARITY_ERROR else "warning",
             variant,
-            one.row,
+            one.layer_name,
             f"One scale serves all channels of this {kind}, and the widest is {ratio:.3g} times "
             f"the median: of {bits:.0f} bits the median channel keeps "
             f"{max(0.0, bits - np.log2(ratio)):.1f}.",
@@ -163,9 +159,9 @@ def find_range_disparity(
         )
 
 
-def find_wide_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_wide_scale(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """The scale is far wider than the weights: most codes can never occur, or an outlier set it."""
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         reach = reach_of(one.measured)
         judged = living_channels(one.measured) & usable_channels(one.measured)
         wide = judged & (reach < WIDE_REACH)
@@ -178,7 +174,7 @@ def find_wide_scale(variant: str, variants: Mapping[str, Model], scan: Scan) -> 
                 "scale-too-wide",
                 "warning",
                 variant,
-                one.row,
+                one.layer_name,
                 f"Clipping the few widest weights would win {gain:.1f} dB: the scale follows "
                 f"outliers, the tensor has {one.measured.metrics['sqnr_db']:.1f} dB.",
                 "Calibrate the weight's range by percentile or mean squared error instead of "
@@ -198,7 +194,7 @@ def _wide(variant: str, one: QuantizedMatrix, reach: np.ndarray, judged: int) ->
         "scale-too-wide",
         "error" if lowest < WIDE_REACH_ERROR else "warning",
         variant,
-        one.row,
+        one.layer_name,
         f"{where} only {lowest:.2g} of the largest value that the scale can hold: "
         f"{-np.log2(lowest):.1f} of {width_bits(one.quantization):.0f} bits are never used.",
         "Set the scale by this weight's own range, max abs / highest code: quantize it from the "
@@ -207,12 +203,12 @@ def _wide(variant: str, one: QuantizedMatrix, reach: np.ndarray, judged: int) ->
     )
 
 
-def find_clipping(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_clipping(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Weights lie outside what the codes can hold, and a wider scale would be better.
 
     A clipping range that pays (a search by mean squared error makes one) is left alone.
     """
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         state = channel_states(one)
         clipped = state.judged & state.clipped if state is not None else None
         if state is None or clipped is None or not clipped.any():
@@ -223,7 +219,7 @@ def find_clipping(variant: str, variants: Mapping[str, Model], scan: Scan) -> It
             "clipping",
             "error" if (clipped & state.weak).any() else "warning",
             variant,
-            one.row,
+            one.layer_name,
             f"{int(clipped.sum())} of {int(state.judged.sum())} channels "
             f"({which_channels(clipped)}) are clipped: {share:.0%} of the squared error is in "
             "weights beyond the lowest or highest code, and a scale that holds all would be "
@@ -234,12 +230,12 @@ def find_clipping(variant: str, variants: Mapping[str, Model], scan: Scan) -> It
         )
 
 
-def find_saturation(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_saturation(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """More codes at the lowest and highest than a range that fits would leave there.
 
     Judged without the float weight; where that is known, `find_clipping` knows what was lost.
     """
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         counts, sums = one.measured.sums.code_counts, one.measured.sums
         low, high = one.quantization.code_limits
         if counts is None or sums.x_square is not None or high - low + 1 < RAIL_MIN_CODES:
@@ -256,7 +252,7 @@ def find_saturation(variant: str, variants: Mapping[str, Model], scan: Scan) -> 
                 "saturation",
                 "warning",
                 variant,
-                one.row,
+                one.layer_name,
                 f"{at_rails:,} of {codes:,} codes ({at_rails / codes:.1%}) are at the lowest or "
                 f"highest, where {expected:.1%} would be usual for "
                 f"{counted(scales, 'scale')}: the weights were clipped.",
@@ -266,18 +262,18 @@ def find_saturation(variant: str, variants: Mapping[str, Model], scan: Scan) -> 
             )
 
 
-def find_unused_codes(variant: str, variants: Mapping[str, Model], scan: Scan) -> Iterator[Finding]:
+def find_unused_codes(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """Far fewer distinct codes than so many weights could use, and no other rule says why.
 
     n uniform weights use N·(1 − exp(−n/N)) of N codes; zeros (pruned weights) are not counted.
     """
-    for one in quantized_matrices(variant, scan):
+    for one in quantized_matrices(comparison, variant):
         used, possible = used_codes(one)
         wide = (reach_of(one.measured) < WIDE_REACH).any()
         explained = wide or _disparity(one) >= DISPARITY_WARNING
         if used >= UNUSED_SHARE * possible or explained or not usable_channels(one.measured).any():
             continue
-        distinct = _distinct_floats(one, variants)
+        distinct = _distinct_floats(one, comparison.variants)
         if used <= FEWEST_CODES if distinct is None else distinct < possible / 2:
             continue
         low, high = one.quantization.code_limits
@@ -285,7 +281,7 @@ def find_unused_codes(variant: str, variants: Mapping[str, Model], scan: Scan) -
             "unused-codes",
             "warning",
             variant,
-            one.row,
+            one.layer_name,
             f"{used} of {high - low + 1:.0f} codes occur, where as many weights could use "
             f"{possible:.0f}: {np.log2(possible / used):.1f} bits are lost.",
             "Quantize this layer from the float weight again; if the codes come from a coarser "
@@ -311,5 +307,5 @@ def _distinct_floats(one: QuantizedMatrix, variants: Mapping[str, Model]) -> int
     pair = one.measured.pair
     if one.measured.sums.x_square is None or pair is None:
         return None
-    weight = find_layer(next(iter(variants.values())), pair.reference).weight
+    weight = find_layer(next(iter(variants.values())), pair.original).weight
     return None if weight is None else int(np.unique(weight.values).size)

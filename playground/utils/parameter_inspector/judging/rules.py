@@ -2,17 +2,16 @@
 
 A rule claims one cause, and only what the numbers prove. Where a weak channel has a cause that
 another rule names (clipping, a scale too wide), it is left to that rule, so that one fault is one
-finding. Codes and scales come from `Measured`; no rule walks a weight of its own accord, but for
-the few that have to look at a suspect once more.
+finding. Codes and scales come from `MeasuredWeight`; no rule walks a weight of its own accord,
+but for the few that have to look at a suspect once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..measuring.comparison import Scan
-from ..reading.model_file import Model
+from ..measuring.comparison import Comparison
 from ..records import SEVERITIES, Finding
 from ..sharing import SharedCache
 from .file_rules import (
@@ -50,7 +49,7 @@ class Rule:
 
     rule: str
     title: str
-    find: Callable[[str, Mapping[str, Model], Scan], Iterator[Finding]]
+    find: Callable[[Comparison, str], Iterator[Finding]]
 
 
 RULES: tuple[Rule, ...] = (
@@ -79,20 +78,22 @@ RULES: tuple[Rule, ...] = (
 _found: SharedCache[tuple[Finding, ...]] = SharedCache(size=8)
 
 
-def judge_scan(variants: Mapping[str, Model], scan: Scan) -> tuple[Finding, ...]:
-    """Return `find_problems` of a scan, once for all who ask."""
-    return _found.get(scan, lambda: find_problems(variants, scan))
+def find_problems(comparison: Comparison) -> tuple[Finding, ...]:
+    """Return the findings of every rule on every variant, judged once for all who ask.
+
+    The worst severity comes first; within it, layers are in graph order.
+    """
+    return _found.get(comparison, lambda: _find_problems(comparison))
 
 
-def find_problems(variants: Mapping[str, Model], scan: Scan) -> tuple[Finding, ...]:
-    """Return the findings of every rule on every variant, worst severity first, in row order."""
+def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
     found = [
         finding
         for rule in RULES
-        for name in variants
-        for finding in rule.find(name, variants, scan)
+        for name in comparison.variants
+        for finding in rule.find(comparison, name)
     ]
-    position = {row: i for i, row in enumerate(scan.rows)}
+    position = {layer: i for i, layer in enumerate(comparison.weights)}
     return tuple(
         sorted(
             found,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..quantization import code_limits
-from .metrics import Measured, code_rails
+from .metrics import MeasuredWeight, code_rails
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class CodeCounts:
     rails: tuple[int, int]
 
     @classmethod
-    def of(cls, one: Measured) -> CodeCounts | None:
+    def of(cls, one: MeasuredWeight) -> CodeCounts | None:
         """Return the counts, None for floats and for types of more than 16 bits."""
         counts, quantization = one.sums.code_counts, one.quantization
         if counts is None or quantization is None:
@@ -48,7 +48,7 @@ class CodeCounts:
         return sum(self.at_rails) / max(1, int(self.counts.sum()))
 
 
-def count_codes(measured: Mapping[str, Measured]) -> dict[str, CodeCounts]:
+def count_codes(measured: Mapping[str, MeasuredWeight]) -> dict[str, CodeCounts]:
     """Return the code counts of each variant that has integer codes."""
     counts = {name: CodeCounts.of(one) for name, one in measured.items()}
     return {name: one for name, one in counts.items() if one is not None}

@@ -12,7 +12,7 @@ from ..quantization import UnavailableError, code_limits, numpy_dtype
 from ..streaming.chunks import Part, Scratch
 from ..streaming.compared_weights import Compared, OpenWeight, is_as_read
 from .histograms import DEFAULT_BINS, MAX_BINS, Histograms, compute_edges, count_in_bins
-from .metrics import Measured
+from .metrics import MeasuredWeight
 
 ERROR_BINS = 64
 # float32 rounds x / scale; what lies this far beyond half a step is more than rounding.
@@ -54,10 +54,10 @@ class LayerCounts:
     missing: Mapping[str, str]
 
 
-def count_layer(measured: Mapping[str, Measured], bins: int = DEFAULT_BINS) -> LayerCounts:
+def count_layer(measured: Mapping[str, MeasuredWeight], bins: int = DEFAULT_BINS) -> LayerCounts:
     """Return exact counts of a layer's weights and of their errors.
 
-    The bins of the weights run from the lowest to the highest value that the scan found.
+    The bins of the weights run from the lowest to the highest value that the comparison found.
 
     Args:
         measured: by variant name, the float original first.
@@ -97,7 +97,7 @@ def count_layer(measured: Mapping[str, Measured], bins: int = DEFAULT_BINS) -> L
     return LayerCounts(Histograms(edges, counts, outside), errors, missing)
 
 
-def _find_edges(measured: Mapping[str, Measured], bins: int) -> np.ndarray:
+def _find_edges(measured: Mapping[str, MeasuredWeight], bins: int) -> np.ndarray:
     lows = [m.metrics["range_low"] for m in measured.values()]
     highs = [m.metrics["range_high"] for m in measured.values()]
     known = [(low, high) for low, high in zip(lows, highs, strict=True) if low == low]
@@ -115,10 +115,10 @@ class _Pair(NamedTuple):
 
 
 def _count_pair(
-    one: Measured, original: Measured, edges: np.ndarray, *, original_too: bool
+    one: MeasuredWeight, original: MeasuredWeight, edges: np.ndarray, *, original_too: bool
 ) -> _Pair:
     """Count both in one pass; not the original where what is read of it was folded or cast."""
-    factor = one.pair.reference_factor if one.pair is not None else None
+    factor = one.pair.original_factor if one.pair is not None else None
     compared = Compared(one.weight, one.layer, original.weight, original.layer, factor)
     finite, largest, squares = _measure_errors(one, compared)
     limit = max(1.0, float(np.ceil(largest)))
@@ -130,7 +130,7 @@ def _count_pair(
         weights, exacts = np.zeros((2, len(edges) - 1), np.int64)
         errors, beyond = np.zeros(ERROR_BINS, np.int64), np.zeros((), np.int64)
         for part in parts:
-            values, exact = opened.values(part, opened.codes(part)), opened.original(part)
+            values, exact = opened.values(part, opened.codes(part)), opened.original_values(part)
             if coded is None:
                 weights += _count_values(one, values, edges, opened.scratch)
             if original_too:
@@ -154,7 +154,7 @@ def _count_pair(
     return _Pair(values, own, error_steps)
 
 
-def _measure_errors(one: Measured, compared: Compared) -> tuple[bool, float, float]:
+def _measure_errors(one: MeasuredWeight, compared: Compared) -> tuple[bool, float, float]:
     """Return whether all errors are finite; of those that are, the largest and the sum of squares.
 
     Both in steps of the scale.
@@ -164,11 +164,11 @@ def _measure_errors(one: Measured, compared: Compared) -> tuple[bool, float, flo
     if np.isfinite(largest):
         return True, largest, float(one.sums.step_square.sum())
 
-    # A scale of 0, somewhere: the scan did not keep the others apart.
+    # A scale of 0, somewhere: the comparison did not keep the others apart.
     def measure(opened: OpenWeight, parts: Sequence[Part]) -> tuple[float, float]:
         largest = squares = 0.0
         for part in parts:
-            values, exact = opened.values(part, opened.codes(part)), opened.original(part)
+            values, exact = opened.values(part, opened.codes(part)), opened.original_values(part)
             steps = _to_steps(opened, part, exact, values)
             steps = steps[np.isfinite(steps)]
             largest = max(largest, float(np.abs(steps).max(initial=0)))
@@ -186,7 +186,7 @@ def _to_steps(opened: OpenWeight, part: Part, exact: np.ndarray, values: np.ndar
     return steps.reshape(-1)
 
 
-def _count_alone(one: Measured, edges: np.ndarray) -> np.ndarray:
+def _count_alone(one: MeasuredWeight, edges: np.ndarray) -> np.ndarray:
     """Return the counts of a weight's values, by a pass over it alone."""
     coded = _count_codes(one, edges)
     if coded is not None:
@@ -203,12 +203,12 @@ def _count_alone(one: Measured, edges: np.ndarray) -> np.ndarray:
 
 
 def _count_values(
-    one: Measured, values: np.ndarray, edges: np.ndarray, scratch: Scratch
+    one: MeasuredWeight, values: np.ndarray, edges: np.ndarray, scratch: Scratch
 ) -> np.ndarray:
     return count_in_bins(values, edges, inside=one.sums.not_finite == 0, scratch=scratch)
 
 
-def _count_codes(one: Measured, edges: np.ndarray) -> np.ndarray | None:
+def _count_codes(one: MeasuredWeight, edges: np.ndarray) -> np.ndarray | None:
     """Return the counts of codes that share one scale, each code at its value; else None."""
     quantization, code_counts = one.quantization, one.sums.code_counts
     if quantization is None or quantization.scale.size != 1 or code_counts is None:

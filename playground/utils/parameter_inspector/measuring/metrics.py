@@ -1,6 +1,6 @@
 """A weight (and its float original) -> numbers: one function per metric, listed in `METRICS`.
 
-Each takes the `Measured` layer, whose sums come from one pass over the weight; none walks the
+Each takes the `MeasuredWeight` layer, whose sums come from one pass over the weight; none walks the
 weight again. A metric that a layer cannot have (no float original, no codes) is NaN.
 """
 
@@ -25,7 +25,7 @@ INT32_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredWeight:
     """One layer of a variant after the pass over its weight.
 
     Attributes:
@@ -65,28 +65,28 @@ class Metric:
     label: str
     unit: str
     definition: str
-    compute: Callable[[Measured], float]
+    compute: Callable[[MeasuredWeight], float]
     needs_float: bool = False
     higher_is_worse: bool | None = None
 
 
-def range_low(measured: Measured) -> float:
+def range_low(measured: MeasuredWeight) -> float:
     """Lowest value of the weight, in its unit."""
     return _lowest(measured.sums.low)
 
 
-def range_high(measured: Measured) -> float:
+def range_high(measured: MeasuredWeight) -> float:
     """Highest value of the weight, in its unit."""
     return _highest(measured.sums.high)
 
 
-def representable_low(measured: Measured) -> float:
+def representable_low(measured: MeasuredWeight) -> float:
     """Lowest value that any code stands for: (lowest code - zero_point) * scale."""
     limits = representable_limits(measured.quantization)
     return _lowest(limits[0]) if limits is not None else np.nan
 
 
-def representable_high(measured: Measured) -> float:
+def representable_high(measured: MeasuredWeight) -> float:
     """Highest value that any code stands for: (highest code - zero_point) * scale."""
     limits = representable_limits(measured.quantization)
     return _highest(limits[1]) if limits is not None else np.nan
@@ -116,7 +116,7 @@ def channel_sqnr_db(sums: WeightSums) -> np.ndarray:
     return _decibels(sums.x_square, sums.e_square)
 
 
-def sqnr_db(measured: Measured) -> float:
+def sqnr_db(measured: MeasuredWeight) -> float:
     """20*log10(norm(x) / norm(e)) of the whole tensor, in dB."""
     sums = measured.sums
     if sums.x_square is None or sums.e_square is None:
@@ -138,35 +138,35 @@ def are_judged(widths: np.ndarray) -> np.ndarray:
     return np.asarray(widths > NEGLIGIBLE_WIDTH * np.nanmax(widths, initial=0.0))
 
 
-def worst_channel_sqnr_db(measured: Measured) -> float:
+def worst_channel_sqnr_db(measured: MeasuredWeight) -> float:
     """The lowest SQNR of an output channel that is not negligible, in dB."""
     return _lowest(judged_channel_sqnr_db(measured.sums))
 
 
-def worst_channel(measured: Measured) -> float:
+def worst_channel(measured: MeasuredWeight) -> float:
     """Index of the output channel with the lowest SQNR."""
     channels = judged_channel_sqnr_db(measured.sums)
     return float(np.nanargmin(channels)) if not np.isnan(channels).all() else np.nan
 
 
-def channels_under_20_db(measured: Measured) -> float:
+def channels_under_20_db(measured: MeasuredWeight) -> float:
     """Share of the output channels, negligible ones left out, whose SQNR is below 20 dB."""
     channels = judged_channel_sqnr_db(measured.sums)
     known = channels[~np.isnan(channels)]
     return float((known < HEALTHY_CHANNEL_DB).mean()) if known.size else np.nan
 
 
-def max_abs_error(measured: Measured) -> float:
+def max_abs_error(measured: MeasuredWeight) -> float:
     """Largest abs(x - v), in the unit of the weights."""
     return _highest(measured.sums.e_max)
 
 
-def max_error_steps(measured: Measured) -> float:
+def max_error_steps(measured: MeasuredWeight) -> float:
     """Largest abs(x - v) / scale, in steps; rounding alone gives at most 0.5."""
     return _highest(measured.sums.step_max) if measured.quantization is not None else np.nan
 
 
-def rmse_steps(measured: Measured) -> float:
+def rmse_steps(measured: MeasuredWeight) -> float:
     """sqrt(mean(((x - v) / scale)^2)), in steps; healthy about 1/sqrt(12) = 0.2887."""
     sums = measured.sums
     if sums.step_square is None or measured.quantization is None:
@@ -174,7 +174,7 @@ def rmse_steps(measured: Measured) -> float:
     return float(np.sqrt(sums.step_square.sum() / _elements(sums)))
 
 
-def clipping_share(measured: Measured) -> float:
+def clipping_share(measured: MeasuredWeight) -> float:
     """Share of the squared error that sits in weights outside the representable range."""
     sums = measured.sums
     if sums.outside_square is None or sums.e_square is None or measured.quantization is None:
@@ -183,7 +183,7 @@ def clipping_share(measured: Measured) -> float:
     return float(sums.outside_square.sum() / total) if total > 0 else 0.0
 
 
-def db_lost_to_scale(measured: Measured) -> float:
+def db_lost_to_scale(measured: MeasuredWeight) -> float:
     """Best SQNR over a search of the clipping range, same type and granularity, minus today's."""
     searched = measured.sums.searched
     if searched is None:
@@ -193,7 +193,7 @@ def db_lost_to_scale(measured: Measured) -> float:
     return float(10 * np.log10(searched[0] / searched[1]))
 
 
-def saturation_share(measured: Measured) -> float:
+def saturation_share(measured: MeasuredWeight) -> float:
     """Share of the codes at the lowest or highest code.
 
     The lowest is one higher where it never occurs and the scheme is symmetric (-127..127).
@@ -217,7 +217,7 @@ def code_rails(counts: np.ndarray, quantization: Quantization) -> tuple[int, int
     return low, high
 
 
-def used_codes_share(measured: Measured) -> float:
+def used_codes_share(measured: MeasuredWeight) -> float:
     """Distinct codes that occur / codes that the scheme has."""
     counts = measured.sums.code_counts
     if counts is None or measured.quantization is None:
@@ -226,7 +226,7 @@ def used_codes_share(measured: Measured) -> float:
     return float(np.count_nonzero(counts) / (high - low + 1))
 
 
-def code_entropy_bits(measured: Measured) -> float:
+def code_entropy_bits(measured: MeasuredWeight) -> float:
     """Entropy of the codes, in bits; at most the width of the data type."""
     counts = measured.sums.code_counts
     if counts is None or not counts.sum():
@@ -235,7 +235,7 @@ def code_entropy_bits(measured: Measured) -> float:
     return float(-(shares * np.log2(shares)).sum() + 0.0)
 
 
-def dead_channels(measured: Measured) -> float:
+def dead_channels(measured: MeasuredWeight) -> float:
     """Output channels whose codes all equal the zero-point, where the float channel is not zero."""
     sums = measured.sums
     if sums.dead is None:
@@ -244,7 +244,7 @@ def dead_channels(measured: Measured) -> float:
     return float(np.count_nonzero(sums.dead & ~silent))
 
 
-def range_disparity(measured: Measured) -> float:
+def range_disparity(measured: MeasuredWeight) -> float:
     """Max over the channels of max abs / median over the channels of max abs."""
     widths = channel_max_abs(measured.sums)
     median = float(np.nanmedian(widths)) if widths.size and not np.isnan(widths).all() else 0.0
@@ -258,7 +258,7 @@ def channel_max_abs(sums: WeightSums) -> np.ndarray:
     return np.maximum(np.abs(low), np.abs(high))
 
 
-def bias_scale_error(measured: Measured) -> float:
+def bias_scale_error(measured: MeasuredWeight) -> float:
     """max over the channels of abs(s_b / (s_x * s_w) - 1), for a bias stored as int32."""
     held, product = held_bias_quantization(measured.layer), bias_scale(measured.layer)
     if held is None or product is None:
@@ -283,7 +283,7 @@ def held_bias_quantization(layer: Layer) -> Quantization | None:
     return held
 
 
-def bias_saturation(measured: Measured) -> float:
+def bias_saturation(measured: MeasuredWeight) -> float:
     """Share of the int32 bias codes at the rails, or of round(b / (s_x * s_w)) beyond int32."""
     bias, product = measured.layer.bias, bias_scale(measured.layer)
     if bias is None:

@@ -72,7 +72,7 @@ class WeightSums:
     def channel_count(self) -> int:
         return int(self.low.size)
 
-    def of_reference(self) -> WeightSums:
+    def of_original(self) -> WeightSums:
         """Return what a pass over the float original alone would have found."""
         assert self.float_low is not None and self.float_high is not None
         assert self.float_not_finite is not None
@@ -84,8 +84,8 @@ class WeightSums:
 def sum_weight(
     weight: WeightTensor,
     layer: Layer,
-    reference: WeightTensor | None = None,
-    reference_layer: Layer | None = None,
+    original: WeightTensor | None = None,
+    original_layer: Layer | None = None,
     factor: np.ndarray | None = None,
 ) -> WeightSums:
     """Return the sums over ``weight``, against its float original where there is one.
@@ -98,7 +98,7 @@ def sum_weight(
         ValueError: the two weights have different shapes.
         UnavailableError: bytes are missing.
     """
-    with Compared(weight, layer, reference, reference_layer, factor).open() as opened:
+    with Compared(weight, layer, original, original_layer, factor).open() as opened:
         return _Pass(opened).run()
 
 
@@ -169,7 +169,7 @@ class _Pass:
         if not self.ranged:
             self.value_ends.widen(rows, values)
         if opened.exact is not None:
-            self._compare(part, opened.original(part), values, scale)
+            self._compare(part, opened.original_values(part), values, scale)
 
     def _are_extreme_codes_extreme(self) -> bool:
         """Whether a channel's extreme codes have its extreme values.
@@ -374,16 +374,16 @@ def _best_factor(
         errors = np.vecdot(np.square(codes, out=codes), weights).astype(np.float64)
         return errors.sum(axis=1, keepdims=True) if pooled else errors
 
-    today = measure(np.ones((1, 1)))[0]
+    current = measure(np.ones((1, 1)))[0]
     tried = measure(SEARCH_FACTORS[::SEARCH_STRIDE, None])
     around = SEARCH_STRIDE * tried.argmin(axis=0)
     offsets = np.arange(1 - SEARCH_STRIDE, SEARCH_STRIDE)[:, None]
     near = measure(SEARCH_FACTORS[np.clip(around + offsets, 0, len(SEARCH_FACTORS) - 1)])
     best = np.minimum(tried.min(axis=0), near.min(axis=0))
-    best = np.minimum(best, today)
-    if not (np.isfinite(today).all() and np.isfinite(tried).all()):
+    best = np.minimum(best, current)
+    if not (np.isfinite(current).all() and np.isfinite(tried).all()):
         return None
-    return float(today.sum() * widest**2), float(best.sum() * widest**2)
+    return float(current.sum() * widest**2), float(best.sum() * widest**2)
 
 
 def _nan_where_empty(limits: np.ndarray) -> np.ndarray:

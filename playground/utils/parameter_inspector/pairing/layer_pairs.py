@@ -56,19 +56,19 @@ class _Candidate:
 
 
 def pair_layers(
-    reference: Model, variant: Model, progress: Callable[[str], None] | None = None
+    original: Model, variant: Model, progress: Callable[[str], None] | None = None
 ) -> Pairing:
     """Pair the layers of ``variant`` with those of ``reference``, the float original.
 
     Layers with a weight are paired by name and values; layers without one by name alone. Reads a
     weight at a time.
     """
-    ours, theirs = list_layers(reference), list_layers(variant)
+    ours, theirs = list_layers(original), list_layers(variant)
     size = sketch_size(sum(layer.weight is not None for layer in (*ours, *theirs)))
     left = _candidates(ours, size, progress)
     right = _candidates(theirs, size, progress)
     pairs = list(_pair_candidates(left, right))
-    taken = {p.reference for p in pairs}, {p.variant for p in pairs}
+    taken = {p.original for p in pairs}, {p.variant for p in pairs}
     readable = {c.layer.name for c in left}, {c.layer.name for c in right}
     pairs += _pair_by_name(
         [layer for layer in ours if layer.name not in taken[0]],
@@ -78,8 +78,8 @@ def pair_layers(
     samples = {c.layer.name: c.sample for c in left}, {c.layer.name: c.sample for c in right}
     pairs, folded = fold_pairs(pairs, ours, theirs, samples)
     order = {layer.name: layer.index for layer in ours}
-    pairs.sort(key=lambda pair: order[pair.reference])
-    taken = {p.reference for p in pairs} | set(folded), {p.variant for p in pairs}
+    pairs.sort(key=lambda pair: order[pair.original])
+    taken = {p.original for p in pairs} | set(folded), {p.variant for p in pairs}
     return Pairing(tuple(pairs), _left_over(ours, taken[0]), _left_over(theirs, taken[1]), folded)
 
 

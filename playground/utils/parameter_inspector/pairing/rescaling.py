@@ -35,10 +35,10 @@ def fold_pairs(
     by_name = {layer.name: layer for layer in ours}, {layer.name: layer for layer in theirs}
     readers = readers_of(ours)
     pairs = list(pairs)
-    kept = {pair.reference for pair in pairs}
+    kept = {pair.original for pair in pairs}
     result, folded = [], []
     for pair in pairs:
-        layer, partner = by_name[0][pair.reference], by_name[1][pair.variant]
+        layer, partner = by_name[0][pair.original], by_name[1][pair.variant]
         if pair.score is None or layer.weight is None or partner.weight is None:
             result.append(pair)
             continue
@@ -48,7 +48,7 @@ def fold_pairs(
             factor = None
         if norm is not None and factor is not None and norm.name not in kept:
             folded.append(norm.name)
-            pair = replace(pair, folding=BATCH_NORM_FOLDED, reference_factor=factor)
+            pair = replace(pair, folding=BATCH_NORM_FOLDED, original_factor=factor)
         ours_sampled, theirs_sampled = samples[0][layer.name], samples[1][partner.name]
         result.append(_with_rescaling(pair, layer, partner, ours_sampled, theirs_sampled))
     return result, tuple(folded)
@@ -87,7 +87,7 @@ def _with_rescaling(
     """Say so where the channels agree but for a constant factor: Gemm's alpha, equalization."""
     if our_sample.shape != their_sample.shape or our_sample.shape[1] < 4:
         return pair
-    known = pair.reference_factor
+    known = pair.original_factor
     if known is not None:
         our_sample = our_sample * known[spread_out(known.size, our_sample.shape[0])][:, None]
     if not _is_rescaled(*channel_factors(our_sample, their_sample)):
@@ -111,7 +111,7 @@ def _with_rescaling(
     return replace(
         pair,
         folding=f"{pair.folding}; {reason}" if pair.folding else reason,
-        reference_factor=factor if known is None else factor * known,
+        original_factor=factor if known is None else factor * known,
     )
 
 
@@ -126,7 +126,7 @@ def _measure_factors(compared: Compared) -> tuple[np.ndarray, np.ndarray]:
     with compared.open() as opened:
         sums = np.zeros((3, opened.shape[0]))
         for part in opened.parts():
-            values, exact = opened.values(part, opened.codes(part)), opened.original(part)
+            values, exact = opened.values(part, opened.codes(part)), opened.original_values(part)
             if opened.reduced == 0:
                 values, exact = values.T, exact.T
             sums[:, part[0]] += _sum_products(exact, values)

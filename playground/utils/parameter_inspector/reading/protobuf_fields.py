@@ -91,7 +91,7 @@ _FIELD_BYTES = {
     ("ModelProto", 14): 80,
 }
 # Packed numbers: so many bytes for each in the file, where an integer may be a single one.
-# Measured: protobuf grows its arrays by doubling.
+# MeasuredWeight: protobuf grows its arrays by doubling.
 _PACKED_FACTORS = {
     ("TensorProto", 1): 36,
     ("TensorProto", 5): 12,

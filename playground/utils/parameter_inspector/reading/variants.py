@@ -106,7 +106,7 @@ def name_variants(models: list[Model]) -> dict[str, Model]:
     for i, name in enumerate(names):
         if name in names[:i]:
             names[i] = f"{name} #{names[:i].count(name) + 1}"
-    order = sorted(range(len(models)), key=lambda i: (not _is_float(models[i]), names[i]))
+    order = sorted(range(len(models)), key=lambda i: (not is_float(models[i]), names[i]))
     return {names[i]: models[i] for i in order}
 
 
@@ -141,7 +141,9 @@ def summarize_variant(name: str, model: Model) -> VariantSummary:
     )
 
 
-def _is_float(model: Model) -> bool:
+def is_float(model: Model) -> bool:
+    """Whether no weight of a model is quantized."""
+    """Whether no weight of a model is quantized."""
     return not any(weight.is_quantized for weight in _weights(list_layers(model)))
 
 

@@ -37,11 +37,11 @@ def spread_out(count: int, wanted: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, wanted)).astype(int) if count else np.zeros(0, int)
 
 
-def fold_reference(values: np.ndarray, weight: WeightTensor, pair: LayerPair | None) -> np.ndarray:
+def fold_original(values: np.ndarray, weight: WeightTensor, pair: LayerPair | None) -> np.ndarray:
     """Return a float weight as the quantized variant folded it, in the layer's frame."""
-    if pair is None or pair.reference_factor is None or weight.channel_axis is None:
+    if pair is None or pair.original_factor is None or weight.channel_axis is None:
         return values
-    factor, axis = pair.reference_factor, weight.channel_axis
+    factor, axis = pair.original_factor, weight.channel_axis
     shape = [-1 if i == axis else 1 for i in range(values.ndim)]
     groups = factor.size // max(1, values.shape[axis])
     if groups > 1:  # ConvTranspose [in, out / groups, ...]: each group has factors of its own

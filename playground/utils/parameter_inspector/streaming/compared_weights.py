@@ -46,8 +46,8 @@ class Compared:
 
     weight: WeightTensor
     layer: Layer
-    reference: WeightTensor | None = None
-    reference_layer: Layer | None = None
+    original: WeightTensor | None = None
+    original_layer: Layer | None = None
     factor: np.ndarray | None = None
 
     @contextmanager
@@ -60,9 +60,9 @@ class Compared:
         """
         with ExitStack() as stack, np.errstate(all="ignore"):
             held, exact = open_rows(self.weight, self.layer, stack), None
-            if self.reference is not None and self.reference_layer is not None:
+            if self.original is not None and self.original_layer is not None:
                 exact = open_rows(
-                    self.reference, self.reference_layer, stack, by_columns=held.by_columns
+                    self.original, self.original_layer, stack, by_columns=held.by_columns
                 )
                 if exact.shape != held.shape:
                     raise ValueError(
@@ -148,7 +148,7 @@ class OpenWeight:
         steps *= scale
         return self.weight.round_as_cast(self.quantization.round_values(steps))
 
-    def original(self, part: Part) -> np.ndarray:
+    def original_values(self, part: Part) -> np.ndarray:
         """Return the float original of a chunk, folded as the variant folded it, float32."""
         assert self.exact is not None
         exact = self.exact.load(part)
@@ -175,9 +175,9 @@ def deal_out(parts: Sequence[P], work: Callable[[Sequence[P]], T]) -> list[T]:
         return list(pool.map(work, [parts[i::THREADS] for i in range(THREADS)]))
 
 
-def is_as_read(reference: WeightTensor | None, factor: np.ndarray | None) -> bool:
+def is_as_read(original: WeightTensor | None, factor: np.ndarray | None) -> bool:
     """Whether a comparison reads the original's own values: neither folded nor cast."""
-    return reference is not None and factor is None and not reference.layout
+    return original is not None and factor is None and not original.layout
 
 
 def sum_squares(chunk: np.ndarray, axis: int, wide: np.ndarray | None = None) -> np.ndarray:
