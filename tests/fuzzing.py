@@ -159,9 +159,9 @@ def list_sentences(comparison: Any, findings: Any) -> list[str]:
     return said + [text for finding in findings for text in (finding.evidence, finding.remedy)]
 
 
-def write_exports(variants: Mapping[str, Model], comparison: Any, findings: Any) -> None:
-    names, rows = list(variants), list(comparison.weights)
-    exclusion = exports.create_exclusion(variants, comparison.pairings, rows)
+def write_exports(comparison: Any, findings: Any) -> None:
+    names, rows = list(comparison.variants), list(comparison.weights)
+    exclusion = exports.create_exclusion(comparison.variants, comparison.pairings, rows)
     texts = [
         exports.create_metrics_csv(comparison, findings),
         exports.create_findings_csv(findings),
@@ -170,18 +170,20 @@ def write_exports(variants: Mapping[str, Model], comparison: Any, findings: Any)
         exports.create_netron_attachment(comparison, findings, names[-1]),
         exports.create_model_explorer_data(comparison, names[-1]),
         *(write(exclusion) for write in exports.EXCLUSIONS.values()),
-        exports.quantize_per_channel_in_onnxruntime(variants, comparison.pairings, rows, names[-1]),
+        exports.quantize_per_channel_in_onnxruntime(
+            comparison.variants, comparison.pairings, rows, names[-1]
+        ),
     ]
     for text in texts:
         text.encode()
 
 
-def draw_everything(variants: Mapping[str, Model], comparison: Any, rows: Any) -> None:
+def draw_everything(comparison: Any, rows: Any) -> None:
     """Draw the heatmap, and the four charts of each layer."""
-    colors = figures.style.color_variants(list(variants))
+    colors = figures.style.color_variants(list(comparison.variants))
     if comparison.ranges:
         for log in (False, True):
-            figures.heatmap.render_heatmap(comparison.ranges, list(variants), log=log)
+            figures.heatmap.render_heatmap(comparison.ranges, list(comparison.variants), log=log)
     for row in rows:
         counted, _ = tables.count_tables.count_weights(comparison, row)
         if counted is not None:
