@@ -9,6 +9,7 @@ from models_for_tests import codes, dequantize_node, floats, int8_conv, matmul_m
 
 from playground.utils.parameter_inspector import (
     compare_variants,
+    compute_histograms,
     count_layer,
     load_model,
 )
@@ -78,3 +79,64 @@ def test_bins_too_narrow_for_float32_are_counted_in_float64():
     edges = np.linspace(1e-41, 9e-41, 9)
     expected = np.histogram(values.astype(np.float64), edges)[0]
     np.testing.assert_array_equal(count_in_bins(values, edges, inside=True), expected)
+
+
+STRANGE = np.float32([np.nan, 3, -np.inf, -2, np.inf])
+
+
+# --------------------------------------------------------------- histograms
+
+
+def test_counts_are_those_of_numpy_over_the_shared_range():
+    tensors = {"FP32": floats(7, 11), "INT8": 2 * floats(5, 3, seed=1)}
+    made = compute_histograms(tensors, bins=13)
+    both = np.concatenate([array.ravel() for array in tensors.values()]).astype(np.float64)
+    for name, array in tensors.items():
+        counts, edges = np.histogram(array.astype(np.float64), 13, (both.min(), both.max()))
+        np.testing.assert_array_equal(made.counts[name], counts)
+        np.testing.assert_array_equal(made.edges, edges)
+
+
+def test_every_variant_shares_the_edges():
+    made = compute_histograms({"a": np.float32([0, 1]), "b": np.float32([-3, 5])}, bins=8)
+    assert (made.edges[0], made.edges[-1], made.edges.size) == (-3, 5, 9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_finite_value_is_in_a_bin(seed):
+    tensors = {"a": floats(9, 11, seed=seed), "b": floats(4, seed=seed + 50) * 100}
+    made = compute_histograms(tensors)
+    assert {n: int(c.sum()) for n, c in made.counts.items()} == {"a": 99, "b": 4}
+
+
+def test_what_is_not_finite_is_counted_outside():
+    made = compute_histograms({"a": STRANGE, "b": np.float32([1])})
+    assert dict(made.outside) == {"a": 3, "b": 0}
+    assert made.counts["a"].sum() == 2
+
+
+def test_equal_values_get_bins_of_width_1_around_them():
+    made = compute_histograms({"a": np.full(7, 3, np.float32)}, bins=4)
+    assert (made.edges[0], made.edges[-1]) == (2.5, 3.5)
+    assert made.counts["a"].sum() == 7
+
+
+@pytest.mark.parametrize("value", [1e30, -3e38, 1e-45, 2.0**24, 2.0**60])
+def test_equal_values_of_any_size_are_counted(value):
+    made = compute_histograms({"a": np.full(7, value, np.float32)}, bins=4)
+    assert made.counts["a"].sum() == 7
+    assert (np.diff(made.edges) > 0).all()
+
+
+def test_the_widest_range_of_float32_is_counted():
+    limit = np.finfo(np.float32).max
+    made = compute_histograms({"a": np.float32([-limit, 0, limit])}, bins=4)
+    assert made.counts["a"].sum() == 3
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros(0, np.float32), np.float32([np.nan])], ids=["empty", "NaN"]
+)
+def test_nothing_to_count_gives_empty_bins(values):
+    made = compute_histograms({"a": values}, bins=4)
+    assert made.counts["a"].tolist() == [0, 0, 0, 0]

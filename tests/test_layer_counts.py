@@ -19,6 +19,7 @@ from playground.utils.parameter_inspector import (
     load_model,
 )
 from playground.utils.parameter_inspector.streaming import compared_weights as passes
+from playground.utils.parameter_inspector.streaming import threads
 
 INNER, CHANNELS = 37, 23
 
@@ -79,7 +80,7 @@ def errors_of(x: np.ndarray, scale: np.ndarray, folder: Path) -> tuple[ErrorStep
 def test_errors_are_those_of_numpy(kind, chunk, few, tmp_path, monkeypatch):
     """In one piece, in pieces that two threads share, and in pieces of one thread."""
     monkeypatch.setattr(passes, "CHUNK_ELEMENTS", chunk)
-    monkeypatch.setattr(passes, "FEW_CHUNKS", few)
+    monkeypatch.setattr(threads, "FEW_PARTS", few)
     x = floats(INNER, CHANNELS)
     scale = np.abs(x).max(axis=0) / np.float32(100)
     if kind == "clipped":
@@ -145,7 +146,7 @@ def test_what_is_gone_is_named_and_takes_nothing_else_along(tmp_path):
         np.testing.assert_array_equal(found.histograms.counts[name], counts)
     assert list(found.errors) == ["C"]
     assert list(found.missing) == ["B"]
-    assert "B.bin" in found.missing["B"]
+    assert found.missing["B"].location == "B.bin"
     (tmp_path / "FP32.bin").unlink()
     found = count_layer(row)
     assert (list(found.histograms.counts), list(found.errors)) == (["B", "C"], [])

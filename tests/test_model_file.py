@@ -37,7 +37,6 @@ from playground.utils.parameter_inspector.reading.model_file import MAX_INLINED_
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 MODEL = int8_conv().SerializeToString()
-
 REFUSED_FILES = {
     "empty": (b"", "empty"),
     "Git LFS pointer": (LFS_POINTER, "git lfs pull"),
@@ -307,9 +306,6 @@ def large(data_type: str) -> np.ndarray:
     return codes(data_type, 61, 103) if data_type != "float32" else floats(61, 103)
 
 
-LARGE_TYPES = ("float32", "int4", "uint4", "int8", "uint8", "int16", "float8e4m3fn")
-
-
 def dequantized(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
     """Return a MatMul for each array of codes, named as it, one scale for all."""
     nodes = []
@@ -320,85 +316,10 @@ def dequantized(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
     return make_model(nodes, held, inputs={"x": (2, 61)}, outputs=[f"y_{n}" for n in arrays])
 
 
-@pytest.mark.parametrize("data_type", LARGE_TYPES[1:])
-def test_large_codes_of_a_file_are_those_onnxruntime_reads(tmp_path, data_type):
-    proto = dequantized({"a": large(data_type), "b": large(data_type)[::-1].copy()})
-    opened = load_model(save(proto, tmp_path / "m.onnx"))
-    for name in "ab":
-        same_bits(find_layer(opened, name).weight.values, at_input(proto, f"w_{name}"))
-
-
-@pytest.mark.parametrize("padding", range(8))
-def test_a_large_weight_reads_right_wherever_it_lies_in_the_file(tmp_path, padding):
-    proto = make_model([helper.make_node("MatMul", ["x", "W"], ["y"], "n" * (padding + 1))],
-                       {"W": large("float32")}, inputs={"x": (2, 61)})  # fmt: skip
-    (layer,) = list_layers(load_model(save(proto, tmp_path / "m.onnx")))
-    same_bits(layer.weight.values, large("float32"))
-
-
-@pytest.mark.parametrize("count", [255, 256, 257])
-def test_weights_around_the_limit_of_what_stays_in_the_file_read_alike(tmp_path, count):
-    proto = make_model([helper.make_node("MatMul", ["x", "W"], ["y"], "matmul")],
-                       {"W": floats(count, 1)}, inputs={"x": (2, count)})  # fmt: skip
-    opened = load_model(save(proto, tmp_path / "m.onnx"))
-    same_bits(find_layer(opened, "matmul").weight.values, floats(count, 1))
-
-
-def large_constant_node() -> onnx.ModelProto:
-    tensor = numpy_helper.from_array(large("float32"), "W")
-    nodes = [helper.make_node("Constant", [], ["W"], value=tensor),
-             helper.make_node("MatMul", ["x", "W"], ["y"], "matmul")]  # fmt: skip
-    return make_model(nodes, {}, inputs={"x": (2, 61)})
-
-
-def large_in_a_branch() -> onnx.ModelProto:
-    branch = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "W"], ["b"], "matmul")],
-        "branch",
-        [],
-        [onnx.ValueInfoProto(name="b")],
-        [numpy_helper.from_array(large("float32"), "W")],
-    )
-    empty = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["e"])], "e", [], [onnx.ValueInfoProto(name="e")]
-    )
-    choose = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch, else_branch=empty)
-    return make_model([choose], {"c": np.bool_(True)}, inputs={"x": (2, 61)})
-
-
-def large_in_a_function() -> onnx.ModelProto:
-    tensor = numpy_helper.from_array(large("float32"), "W")
-    body = [helper.make_node("Constant", [], ["W"], value=tensor),
-            helper.make_node("MatMul", ["a", "W"], ["b"], "matmul")]  # fmt: skip
-    call = helper.make_node("F", ["x"], ["y"], domain="local")
-    return make_model([call], {}, inputs={"x": (2, 61)}, functions=[function("F", body)],
-                      domains=["local"])  # fmt: skip
-
-
-@pytest.mark.parametrize("make", [large_constant_node, large_in_a_branch, large_in_a_function])
-def test_a_large_weight_is_found_wherever_the_graph_holds_it(tmp_path, make):
-    layers = list_layers(load_model(save(make(), tmp_path / "m.onnx")))
-    (layer,) = [one for one in layers if one.op_type == "MatMul"]
-    same_bits(layer.weight.values, large("float32"))
-
-
-def test_a_large_array_of_a_file_is_read_only(tmp_path):
-    opened = load_model(save(dequantized({"a": large("int8")}), tmp_path / "m.onnx"))
-    assert not find_layer(opened, "a").weight.codes.flags.writeable
-
-
 def test_a_large_weight_survives_the_way_to_another_process(tmp_path):
     opened = load_model(save(dequantized({"a": large("int8")}), tmp_path / "m.onnx"))
     weight = find_layer(opened, "a").weight
     same_bits(pickle.loads(pickle.dumps(weight)).values, weight.values)
-
-
-def test_the_first_of_two_large_initializers_of_a_name_wins_in_a_file_too(tmp_path):
-    proto = dequantized({"a": large("int8")})
-    proto.graph.initializer.append(numpy_helper.from_array(large("int8")[::-1].copy(), "a"))
-    expected = at_input(proto, "w_a")
-    opened = load_model(save(proto, tmp_path / "m.onnx"))
-    same_bits(find_layer(opened, "a").weight.values, expected)
 
 
 def test_a_file_that_is_gone_makes_its_large_weights_unavailable(tmp_path):
@@ -426,38 +347,6 @@ def test_an_external_location_that_is_no_data_file_hides_no_other(folder, locati
         with pytest.raises(UnavailableError):
             _ = layer.weight.values
     assert find_layer(opened, "sound").weight.values.shape == (5, 3, 2, 4)
-
-
-LARGE_MODEL = dequantized({"a": large("int8"), "b": large("uint8")}).SerializeToString()
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_flipped_bits_around_large_tensors_give_a_model_or_a_sentence(tmp_path, seed):
-    """The graph around the payloads is hit, where the lengths are."""
-    generator = np.random.default_rng(seed)
-    content = bytearray(LARGE_MODEL)
-    payloads = [large(data_type).tobytes() for data_type in ("int8", "uint8")]
-    starts = [LARGE_MODEL.index(payload) for payload in payloads]
-    inside = {i for at in starts for i in range(at, at + len(payloads[0]))}
-    graph = [i for i in range(len(content)) if i not in inside]
-    for position in generator.choice(graph, 3):
-        content[position] ^= 1 << int(generator.integers(8))
-    (tmp_path / "flipped.onnx").write_bytes(content)
-    try:
-        for layer in list_layers(load_model(tmp_path / "flipped.onnx")):
-            for parameter in layer.parameters:
-                _ = parameter.values
-    except (ModelFileError, UnavailableError) as refusal:
-        assert is_one_sentence(str(refusal))
-
-
-@pytest.mark.parametrize("cut", [*range(0, 700, 31), 3000, 6000, 9000, len(LARGE_MODEL) - 1])
-def test_a_truncated_file_of_large_tensors_is_refused_in_one_sentence(tmp_path, cut):
-    (tmp_path / "cut.onnx").write_bytes(LARGE_MODEL[:cut])
-    try:
-        list_layers(load_model(tmp_path / "cut.onnx"))
-    except ModelFileError as refusal:
-        assert is_one_sentence(str(refusal))
 
 
 # --------------------------------------------------------------- a bad tensor, good neighbours

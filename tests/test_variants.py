@@ -31,6 +31,7 @@ from playground.utils.parameter_inspector import (
     open_folder,
     summarize_variant,
 )
+from playground.utils.parameter_inspector.facts import RefusalKind
 from playground.utils.parameter_inspector.reading.variants import name_variants, variant_label
 
 
@@ -132,7 +133,7 @@ def test_an_unreadable_file_is_named_with_its_reason_and_hides_no_other(tmp_path
     opened = open_folder(tmp_path)
     assert list(opened.variants) == ["INT8"]
     assert list(opened.unreadable) == ["bad.onnx"]
-    assert "git lfs pull" in opened.unreadable["bad.onnx"]
+    assert opened.unreadable["bad.onnx"].kind is RefusalKind.GIT_LFS_POINTER
 
 
 def test_a_file_of_broken_weights_hides_no_other(tmp_path):

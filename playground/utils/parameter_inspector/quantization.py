@@ -14,6 +14,9 @@ from typing import Protocol
 import ml_dtypes
 import numpy as np
 
+from .facts import Refusal, RefusalKind
+from .wording import describe_refusal
+
 # ONNX's spelling where it differs from that of numpy and ml_dtypes.
 _NUMPY_NAMES = {
     "float8e4m3fn": "float8_e4m3fn",
@@ -60,12 +63,23 @@ class Source(Protocol):
         ...
 
 
-class UnavailableError(ValueError):
+class RefusedError(ValueError):
+    """Something in a file cannot be read. ``refusal`` says why, ``str()`` says so in a sentence."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+    def __str__(self) -> str:
+        return describe_refusal(self.refusal)
+
+
+class UnavailableError(RefusedError):
     """The file names a tensor whose bytes are not there, or are not what the header says."""
 
 
-class NotUnderstoodError(ValueError):
-    """The file holds a parameter in a way that cannot be read. The message is the reason."""
+class NotUnderstoodError(RefusedError):
+    """The file holds a parameter in a way that cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +116,15 @@ class DerivedSource:
         try:
             array = self.derive(stored)
         except ValueError as error:
-            raise UnavailableError(
-                f"tensor {self.name!r} of shape {stored.shape} does not unpack to {self.shape}"
-            ) from error
+            raise self._refuse(RefusalKind.DOES_NOT_UNPACK, stored.shape) from error
         if array.shape != self.shape:
-            raise UnavailableError(
-                f"tensor {self.name!r} unpacks to shape {array.shape}, expected {self.shape}"
-            )
+            raise self._refuse(RefusalKind.UNPACKED_SHAPE, array.shape)
         return array
+
+    def _refuse(self, kind: RefusalKind, shape: tuple[int, ...]) -> UnavailableError:
+        return UnavailableError(
+            Refusal(kind, name=self.name, shape=shape, expected_shape=self.shape)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,15 +216,15 @@ class Quantization:
         dtype = numpy_dtype(self.data_type)
         low, high = self.code_limits
         with np.errstate(all="ignore"):
-            steps = values.astype(np.float32) / self.spread(
-                self.scale.astype(np.float32), values.shape
-            )
+            scale = self.spread(self.scale.astype(np.float32), values.shape)
+            steps = np.asarray(values.astype(np.float32, copy=False) / scale)
             if not is_integer(self.data_type):
-                return np.clip(steps, low, high).astype(dtype)
-            zero_point = self.spread(self.zero_point, values.shape).astype(np.float32)
-            # A NaN has no code; onnxruntime's conversion sends it to the lowest one.
-            codes = np.nan_to_num(np.rint(steps) + zero_point, nan=low, posinf=high, neginf=low)
-            return np.clip(codes, low, high).astype(dtype)
+                return np.clip(steps, low, high, out=steps).astype(dtype)
+            np.rint(steps, out=steps)
+            steps += self.spread(self.zero_point, values.shape).astype(np.float32)
+            # A NaN has no code; onnxruntime's conversion sends it to the lowest one, as fmax does.
+            np.minimum(np.fmax(steps, np.float32(low), out=steps), np.float32(high), out=steps)
+            return steps.astype(dtype)
 
     def round_values(self, values: np.ndarray) -> np.ndarray:
         """Return float32 ``values`` rounded once to the value type, still as float32."""
@@ -250,31 +265,12 @@ def create_quantization(
     """
     data_type = data_type or codes.data_type
     _check_types(data_type, scale, zero_point)
-    rank = len(codes.shape)
     blocked = block_size > 0
     per_tensor = not blocked and math.prod(scale.shape) == 1
     if not per_tensor:
-        if not -rank <= axis < rank:
-            raise NotUnderstoodError(
-                f"axis {axis} is outside a tensor of shape {codes.shape} (scale {scale.shape})"
-            )
-        axis %= rank
-        expected = (
-            _blocked_shape(codes.shape, axis, block_size) if blocked else (codes.shape[axis],)
-        )
-        if scale.shape != expected:
-            raise NotUnderstoodError(
-                f"scale has shape {scale.shape} but axis {axis} of the codes' shape {codes.shape}"
-                f"{f' in blocks of {block_size}' if blocked else ''} asks for {expected}"
-            )
-    if (
-        zero_point is not None
-        and zero_point.shape != scale.shape
-        and math.prod(zero_point.shape) != 1
-    ):
-        raise NotUnderstoodError(
-            f"zero-point has shape {zero_point.shape} but the scale has {scale.shape}"
-        )
+        axis = _check_scale_shape(codes.shape, scale.shape, axis, block_size if blocked else 0)
+    if zero_point is not None:
+        _check_zero_point_shape(zero_point.shape, scale.shape)
     return Quantization(
         data_type,
         scale,
@@ -285,17 +281,53 @@ def create_quantization(
     )
 
 
+def _check_scale_shape(
+    shape: tuple[int, ...], scale_shape: tuple[int, ...], axis: int, block_size: int
+) -> int:
+    """Return the axis, never negative, of a scale that fits codes of ``shape``."""
+    rank = len(shape)
+    if not -rank <= axis < rank:
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.AXIS_OUTSIDE, axis=axis, shape=shape, scale_shape=scale_shape)
+        )
+    axis %= rank
+    expected = _blocked_shape(shape, axis, block_size) if block_size else (shape[axis],)
+    if scale_shape != expected:
+        raise NotUnderstoodError(
+            Refusal(
+                RefusalKind.SCALE_SHAPE,
+                axis=axis,
+                shape=shape,
+                scale_shape=scale_shape,
+                expected_shape=expected,
+                block_size=block_size,
+            )
+        )
+    return axis
+
+
 def _blocked_shape(shape: tuple[int, ...], axis: int, block_size: int) -> tuple[int, ...]:
     return tuple(-(-d // block_size) if i == axis else d for i, d in enumerate(shape))
+
+
+def _check_zero_point_shape(shape: tuple[int, ...], scale_shape: tuple[int, ...]) -> None:
+    if shape != scale_shape and math.prod(shape) != 1:
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.ZERO_POINT_SHAPE, shape=shape, scale_shape=scale_shape)
+        )
 
 
 def _check_types(data_type: str, scale: Source, zero_point: Source | None) -> None:
     narrow_float = data_type.startswith(("float8", "float4", "float6e"))
     if not is_integer(data_type) and not narrow_float:
-        raise NotUnderstoodError(f"the codes are {data_type}, which is not a quantized data type")
+        raise NotUnderstoodError(Refusal(RefusalKind.CODES_TYPE, data_type=data_type))
     if scale.data_type not in ("float32", "float16", "bfloat16", "float8e8m0"):
-        raise NotUnderstoodError(f"the scale is {scale.data_type}, which ONNX does not allow")
+        raise NotUnderstoodError(Refusal(RefusalKind.SCALE_TYPE, data_type=scale.data_type))
     if zero_point is not None and zero_point.data_type != data_type:
         raise NotUnderstoodError(
-            f"the zero-point is {zero_point.data_type} but the codes are {data_type}"
+            Refusal(
+                RefusalKind.ZERO_POINT_TYPE,
+                data_type=zero_point.data_type,
+                expected_type=data_type,
+            )
         )

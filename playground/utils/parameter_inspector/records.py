@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .facts import Evidence, Folding, Refusal
 from .quantization import Quantization, Source
 
 _Number = TypeVar("_Number", int, float)
@@ -38,7 +39,8 @@ class WeightTensor:
         layout: from the codes' frame to the layer's frame.
         shape: as the layer sees it.
         channel_axis: the output channels in that frame; None where there are none.
-        notes: what a reader should know about how it is stored.
+        is_unpacked: the graph unpacks narrower codes; their type says nothing about their limits.
+        added_by: the layer that adds it, for a bias that an Add behind the layer holds.
     """
 
     slot: str
@@ -49,7 +51,8 @@ class WeightTensor:
     quantization: Quantization | None = None
     layout: tuple[LayoutStep, ...] = ()
     channel_axis: int | None = None
-    notes: tuple[str, ...] = ()
+    is_unpacked: bool = False
+    added_by: str = ""
 
     @property
     def data_type(self) -> str:
@@ -124,7 +127,7 @@ class Layer:
             node has none, or a name that another node has already.
         node_name: the node's name as the file has it, perhaps empty.
         index: position in graph order.
-        not_understood: why a parameter of this layer could not be read, one sentence each.
+        not_understood: why parameters of this layer could not be read.
     """
 
     name: str
@@ -137,7 +140,7 @@ class Layer:
     parameters: tuple[WeightTensor, ...] = ()
     inputs: tuple[TensorQuantization, ...] = ()
     outputs: tuple[TensorQuantization, ...] = ()
-    not_understood: tuple[str, ...] = ()
+    not_understood: tuple[Refusal, ...] = ()
     attributes: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -163,8 +166,8 @@ class Layer:
 
     def attribute(self, name: str, default: _Number) -> _Number:
         """Return a number of the operator, ``default`` where it is missing or of another kind."""
-        found = self.attributes.get(name)
-        return found if isinstance(found, type(default)) else default
+        value = self.attributes.get(name)
+        return value if isinstance(value, type(default)) else default
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,33 +234,31 @@ class LayerPair:
     """The same layer in two variants.
 
     Attributes:
-        evidence: ``name and values``, ``values``, ``name only: values differ``,
-            ``order: a guess``, or ``name`` for layers without a weight.
         score: mean absolute cosine over the output channels, 0 to 1 (of one channel, or of channels
             with a fan-in of 1: the correlation); None without a weight.
-        folding: what was done to the weight before it was quantized, empty if nothing.
-        reference_factor: what each output channel of the float weight is multiplied by so that the
+        folding: what was done to the weight before it was quantized, None for nothing.
+        original_factor: what each output channel of the float weight is multiplied by so that the
             two can be compared, shape (channels,); None where they can as they are.
     """
 
     original: str
     variant: str
-    evidence: str
+    evidence: Evidence
     score: float | None
-    folding: str = ""
+    folding: Folding | None = None
     original_factor: np.ndarray | None = None
 
     @property
     def is_sure(self) -> bool:
         """Whether the weights themselves say that the two are the same layer."""
-        return self.evidence in ("name and values", "values")
+        return self.evidence.is_sure
 
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Which layer of a variant is which layer of the reference, and what is left on both sides.
+    """Which layer of a variant is which layer of the original, and what is left on both sides.
 
-    ``folded`` are layers of the reference that the variant folded into the one before.
+    ``folded`` are layers of the original that the variant folded into the one before.
     """
 
     pairs: tuple[LayerPair, ...]
@@ -269,31 +270,5 @@ class Pairing:
     def _by_original(self) -> dict[str, LayerPair]:
         return {pair.original: pair for pair in self.pairs}
 
-    def of_original(self, layer: str) -> LayerPair | None:
-        return self._by_original.get(layer)
-
-
-SEVERITIES = ("error", "warning", "note")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        rule: the rule's id, as in `RULES`.
-        severity: ``error``, ``warning`` or ``note``.
-        variant: name of the variant it is about.
-        layer: the row it is about (the layer as the reference names it); empty for the whole file.
-        evidence: the numbers, in one sentence.
-        remedy: what to do, in one sentence.
-        numbers: the same numbers by name, for machines.
-    """
-
-    rule: str
-    severity: str
-    variant: str
-    layer: str
-    evidence: str
-    remedy: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    def of_original(self, layer_name: str) -> LayerPair | None:
+        return self._by_original.get(layer_name)

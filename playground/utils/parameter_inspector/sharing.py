@@ -20,33 +20,33 @@ class SharedCache(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._results: OrderedDict[Hashable, T] = OrderedDict()
         self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._results)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make`` made for ``key``; two who ask at once wait for one making."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._results:
+                self._results.move_to_end(key)
+                return self._results[key]
             making = self._making.setdefault(key, threading.Lock())
         with making:
             with self._lock:
-                if key in self._kept:
-                    return self._kept[key]
+                if key in self._results:
+                    return self._results[key]
             try:
                 result = make()
             finally:
                 with self._lock:
                     self._making.pop(key, None)
             with self._lock:
-                self._kept[key] = result
-                while len(self._kept) > self._size:
-                    self._kept.popitem(last=False)
+                self._results[key] = result
+                while len(self._results) > self._size:
+                    self._results.popitem(last=False)
             return result
 
 

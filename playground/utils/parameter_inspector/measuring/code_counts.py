@@ -25,9 +25,9 @@ class CodeCounts:
     rails: tuple[int, int]
 
     @classmethod
-    def of(cls, one: MeasuredWeight) -> CodeCounts | None:
+    def of(cls, measured: MeasuredWeight) -> CodeCounts | None:
         """Return the counts, None for floats and for types of more than 16 bits."""
-        counts, quantization = one.sums.code_counts, one.quantization
+        counts, quantization = measured.sums.code_counts, measured.quantization
         if counts is None or quantization is None:
             return None
         first = int(code_limits(quantization.data_type)[0])
@@ -50,5 +50,5 @@ class CodeCounts:
 
 def count_codes(measured: Mapping[str, MeasuredWeight]) -> dict[str, CodeCounts]:
     """Return the code counts of each variant that has integer codes."""
-    counts = {name: CodeCounts.of(one) for name, one in measured.items()}
-    return {name: one for name, one in counts.items() if one is not None}
+    counts = {name: CodeCounts.of(weight) for name, weight in measured.items()}
+    return {name: counted for name, counted in counts.items() if counted is not None}

@@ -5,29 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ..facts import Refusal
 from ..pairing.layer_pairs import pair_layers
-from ..quantization import UnavailableError
 from ..reading.layers import find_layer, layers_by_name
-from ..reading.model_file import Model
-from ..reading.variants import VariantFolder, is_float
-from ..records import Layer, LayerPair, LayerRanges, Pairing, WeightTensor
+from ..reading.model_file import Model, load_model
+from ..reading.variants import VariantFolder, is_float, name_variants
+from ..records import Layer, LayerRanges, Pairing, WeightTensor
 from ..sharing import SharedCache, WorkCancelledError
-from ..streaming.chunks import sample_values
-from ..streaming.compared_weights import THREADS, is_as_read
 from .layer_counts import LayerCounts, count_layer
-from .metrics import GRID_CHANNELS, MAX_GRID_LEVELS, MeasuredWeight, describe_grid
-from .weight_sums import WeightSums, sum_weight
+from .layer_work import list_work, name_unpaired, run_work
+from .metrics import MeasuredWeight
 
 # Some kilobytes each.
 COUNTED_LAYERS = 256
-# What is looked at to see whether a float weight lies on a grid.
-GRID_COLUMNS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +58,7 @@ class Comparison:
     variants: Mapping[str, Model]
     pairings: Mapping[str, Pairing]
     weights: Mapping[str, Mapping[str, MeasuredWeight]]
-    unavailable: Mapping[tuple[str, str], str]
+    unavailable: Mapping[tuple[str, str], Refusal]
     _counts: SharedCache[LayerCounts] = field(
         init=False, repr=False, default_factory=lambda: SharedCache(size=COUNTED_LAYERS)
     )
@@ -70,7 +66,7 @@ class Comparison:
     @property
     def named_by(self) -> str:
         """The variant whose names the layers have: the original, or the first one without it."""
-        return next(iter(self.variants))
+        return find_naming_variant(self.variants)
 
     @property
     def naming_model(self) -> Model:
@@ -117,112 +113,23 @@ class Comparison:
         return [_ranges(name, measured) for name, measured in self.weights.items()]
 
 
-@dataclass(frozen=True, eq=False)
-class LayerWork:
-    """The pass over one weight: a small record that can be sent to another process.
+def find_naming_variant(variants: Mapping[str, Model]) -> str:
+    """Return the variant whose names the layers have: the first one, the original if there is one.
 
-    Attributes:
-        row: what the layer is called in the first variant.
-        reference, pair: the float original that the weight is compared with, where there is one.
-        original_variant: the variant of that original, where it is measured on the way: it is
-            read anyway.
+    The one place that knows that it stands first.
     """
-
-    layer_name: str
-    variant: str
-    layer: Layer
-    original: Layer | None = None
-    pair: LayerPair | None = None
-    original_variant: str | None = None
-
-    def run(self) -> dict[str, MeasuredWeight]:
-        """Return what was measured, by variant.
-
-        Raises:
-            ValueError: shapes differ.
-            UnavailableError: bytes are missing.
-        """
-        weight = self.layer.weight
-        assert weight is not None
-        original = self.original.weight if self.original is not None else None
-        factor = self.pair.original_factor if self.pair is not None else None
-        sums = sum_weight(weight, self.layer, original, self.original, factor)
-        found = {self.variant: _measured(self.layer, sums, self.pair)}
-        if self.original_variant is not None and self.original is not None:
-            found[self.original_variant] = _measured(self.original, sums.of_original())
-        return found
-
-    def of_original(self) -> LayerWork:
-        """Return the work of the original alone, for when it cannot be measured on the way."""
-        assert self.original_variant is not None and self.original is not None
-        return LayerWork(self.layer_name, self.original_variant, self.original)
-
-    @property
-    def count(self) -> int:
-        """How many weights are measured."""
-        return 1 if self.original_variant is None else 2
-
-
-def _measured(layer: Layer, sums: WeightSums, pair: LayerPair | None = None) -> MeasuredWeight:
-    """Add what is seen in a sample: whether a float weight lies on a grid."""
-    weight, grid = layer.weight, None
-    assert weight is not None
-    matrix = weight.slot == "weight" and len(weight.shape) > 1
-    if weight.quantization is None and matrix and sums.level_count <= MAX_GRID_LEVELS:
-        grid = describe_grid(sample_values(weight, layer, GRID_CHANNELS, GRID_COLUMNS))
-    return MeasuredWeight(layer, weight, sums, pair, grid)
+    return next(iter(variants))
 
 
 def pair_variants(variants: Mapping[str, Model]) -> dict[str, Pairing]:
-    """Return, for each variant after the first, how its layers pair with those of the first."""
-    (_, original), *others = variants.items()
-    return {name: pair_layers(original, model) for name, model in others}
-
-
-def list_work(variants: Mapping[str, Model], pairings: Mapping[str, Pairing]) -> list[LayerWork]:
-    """Return the pass of every weight of every variant, row by row.
-
-    A quantized weight is compared with its partner in the first variant where that is float.
-    """
-    first, original = next(iter(variants.items()))
-    ours = layers_by_name(original)
-    work: list[LayerWork] = []
-    on_the_way: set[str] = set()
-    for name, pairing in pairings.items():
-        theirs = layers_by_name(variants[name])
-        for pair in pairing.pairs:
-            layer, partner = theirs[pair.variant], ours[pair.original]
-            if layer.weight is None:
-                continue
-            exact = partner if _is_float(partner) and pair.is_sure else None
-            original_variant = None
-            read = exact is not None and is_as_read(exact.weight, pair.original_factor)
-            if read and pair.original not in on_the_way:
-                original_variant = first
-                on_the_way.add(pair.original)
-            work.append(LayerWork(pair.original, name, layer, exact, pair, original_variant))
-        work += [
-            LayerWork(name_unpaired(name, layer, original), name, theirs[layer])
-            for layer in pairing.unpaired_variant
-            if theirs[layer].weight is not None
-        ]
-    work = [
-        LayerWork(layer.name, first, layer)
-        for layer in ours.values()
-        if layer.weight is not None and layer.name not in on_the_way
-    ] + work
-    position = {name: i for i, name in enumerate(ours)}
-    return sorted(work, key=lambda item: position.get(item.layer_name, len(position)))
-
-
-def _is_float(layer: Layer) -> bool:
-    return layer.weight is not None and not layer.weight.is_quantized
-
-
-def name_unpaired(variant: str, layer: str, original: Model) -> str:
-    """Return the row of a layer that only ``variant`` has; the reference's names are its own."""
-    taken = layer in layers_by_name(original)
-    return f"{layer} (only in {variant})" if taken else layer
+    """Return how the layers of each variant pair with those of the one that names the layers."""
+    named_by = find_naming_variant(variants)
+    naming_model = variants[named_by]
+    return {
+        name: pair_layers(naming_model, model)
+        for name, model in variants.items()
+        if name != named_by
+    }
 
 
 _comparisons: SharedCache[Comparison] = SharedCache(size=8)
@@ -248,6 +155,18 @@ def compare_folder(
     return _comparisons.get(folder, lambda: compare_variants(folder.variants, progress=tell))
 
 
+def compare(paths: Sequence[str | os.PathLike[str]]) -> Comparison:
+    """Measure every weight of every file against the float one among them.
+
+    Raises:
+        ModelFileError: one of the files is not a model that can be read.
+        ValueError: no path.
+    """
+    if not paths:
+        raise ValueError("no file to compare: give the paths of a float model and its variants")
+    return compare_variants(name_variants([load_model(path) for path in paths]))
+
+
 def compare_variants(
     variants: Mapping[str, Model],
     pairings: Mapping[str, Pairing] | None = None,
@@ -258,53 +177,18 @@ def compare_variants(
 
     Args:
         variants: the float original first, where there is one.
-        progress: called with how many weights are done, of how many, and the row just measured.
-        executor: where the work is done; two threads of this process if not given.
+        progress: called with how many weights are done, of how many, and the layer just measured.
+        executor: where the work is done; as many threads as the process may use, if not given.
     """
     pairings = pair_variants(variants) if pairings is None else pairings
-    work = list_work(variants, pairings)
-    total = sum(item.count for item in work)
-    measured: dict[tuple[str, str], MeasuredWeight] = {}
-    unavailable: dict[tuple[str, str], str] = {}
-
-    def tell(layer_name: str) -> None:
-        if progress is not None:
-            progress(len(measured) + len(unavailable), total, layer_name)
-
-    with nullcontext(executor) if executor else ThreadPoolExecutor(THREADS) as pool:
-        items, failed = work, list[LayerWork]()
-        while items:
-            for item, found in _run_all(pool, items):
-                if isinstance(found, str):
-                    unavailable[item.layer_name, item.variant] = found
-                    failed += [item] if item.original_variant is not None else []
-                    tell(item.layer_name)
-                    continue
-                for variant, one in found.items():
-                    measured[item.layer_name, variant] = one
-                    tell(item.layer_name)
-            items, failed = [item.of_original() for item in failed], []
-    names = dict.fromkeys(item.layer_name for item in work)
+    work = list_work(variants, pairings, find_naming_variant(variants))
+    measurements = run_work(work, progress, executor)
+    measured = measurements.weights
     weights = {
-        name: {v: measured[name, v] for v in variants if (name, v) in measured} for name in names
+        name: {v: measured[name, v] for v in variants if (name, v) in measured}
+        for name in dict.fromkeys(item.layer_name for item in work)
     }
-    return Comparison(variants, pairings, weights, unavailable)
-
-
-def _run_all(
-    pool: Executor, items: Sequence[LayerWork]
-) -> Iterator[tuple[LayerWork, Mapping[str, MeasuredWeight] | str]]:
-    """Yield what was measured, or why nothing could be, as soon as it is known."""
-    futures = {pool.submit(LayerWork.run, item): item for item in items}
-    try:
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except (UnavailableError, ValueError) as error:
-                yield futures[future], str(error)
-    finally:
-        for future in futures:
-            future.cancel()
+    return Comparison(variants, pairings, weights, measurements.unavailable)
 
 
 def compute_all_layer_ranges(
@@ -314,7 +198,7 @@ def compute_all_layer_ranges(
 ) -> list[LayerRanges]:
     """Return the range of the dequantized weight of every layer that has one.
 
-    Layers come in the graph order of the first variant; what only another variant has follows.
+    Layers come in the graph order of the original; what only another variant has follows.
     A weight whose bytes are missing has no range in that variant.
     """
     return compare_variants(variants, pairings, progress).ranges
@@ -357,9 +241,12 @@ def _name_layers(
     """Return layer name -> variant -> the layer's name there, in graph order."""
     if not variants:
         return {}
-    (first, naming_model), *others = variants.items()
-    names = {name: {first: name} for name in layers_by_name(naming_model)}
-    for variant, _ in others:
+    named_by = find_naming_variant(variants)
+    naming_model = variants[named_by]
+    names = {name: {named_by: name} for name in layers_by_name(naming_model)}
+    for variant in variants:
+        if variant == named_by:
+            continue
         for pair in pairings[variant].pairs:
             names[pair.original][variant] = pair.variant
         for layer in pairings[variant].unpaired_variant:
@@ -375,10 +262,10 @@ def layer_names(
     Raises:
         KeyError: no variant has such a layer; the message names the nearest.
     """
-    naming_model = next(iter(variants.values()))
-    found = _name_layers(variants, pairings).get(layer_name) or {
+    names = _name_layers(variants, pairings).get(layer_name) or {
         name: layer_name for name, model in variants.items() if layer_name in layers_by_name(model)
     }
-    if not found:
-        find_layer(naming_model, layer_name)  # raises, naming the nearest
-    return found
+    if not names:
+        # Raises, naming the nearest.
+        find_layer(variants[find_naming_variant(variants)], layer_name)
+    return names

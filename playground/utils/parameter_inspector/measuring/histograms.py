@@ -91,6 +91,6 @@ def count_in_bins(
     np.copyto(above, position, casting="unsafe")
     near = np.flatnonzero(index != above)
     if near.size:
-        exact = np.searchsorted(edges, flat[near].astype(np.float64), side="right") - 1
-        index[near] = np.minimum(exact, bins - 1)
+        looked_up = np.searchsorted(edges, flat[near].astype(np.float64), side="right") - 1
+        index[near] = np.minimum(looked_up, bins - 1)
     return count_bytes(index)[:bins]

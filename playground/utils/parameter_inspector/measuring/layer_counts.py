@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..facts import Refusal
 from ..quantization import UnavailableError, code_limits, numpy_dtype
 from ..streaming.chunks import Part, Scratch
 from ..streaming.compared_weights import Compared, OpenWeight, is_as_read
@@ -51,7 +52,7 @@ class LayerCounts:
 
     histograms: Histograms
     errors: Mapping[str, ErrorSteps]
-    missing: Mapping[str, str]
+    missing: Mapping[str, Refusal]
 
 
 def count_layer(measured: Mapping[str, MeasuredWeight], bins: int = DEFAULT_BINS) -> LayerCounts:
@@ -67,34 +68,13 @@ def count_layer(measured: Mapping[str, MeasuredWeight], bins: int = DEFAULT_BINS
     """
     if bins > MAX_BINS:
         raise ValueError(f"{bins} bins asked for, at most {MAX_BINS} can be counted")
-    edges = _find_edges(measured, bins)
-    counts, errors = dict[str, np.ndarray](), dict[str, ErrorSteps]()
-    missing = dict[str, str]()
-    first = next(iter(measured), "")
-    for name, one in measured.items():
-        if name == first or one.quantization is None or one.sums.step_max is None:
-            continue
-        try:
-            found = _count_pair(one, measured[first], edges, original_too=first not in counts)
-        except UnavailableError as error:
-            missing[name] = str(error)
-            continue
-        counts[name] = found.values
-        if found.original is not None:
-            counts[first] = found.original
-        if found.errors is not None:
-            errors[name] = found.errors
-    for name, one in measured.items():
-        if name in counts:
-            continue
-        try:
-            counts[name] = _count_alone(one, edges)
-        except UnavailableError as error:
-            missing[name] = str(error)
-    counts = {name: counts[name] for name in measured if name in counts}
-    sizes = {name: one.sums.channel_count * one.sums.fan_in for name, one in measured.items()}
-    outside = {name: sizes[name] - int(found.sum()) for name, found in counts.items()}
-    return LayerCounts(Histograms(edges, counts, outside), errors, missing)
+    counting = _Counting(measured, _find_edges(measured, bins))
+    for name, weight in measured.items():
+        if counting.has_errors(name):
+            counting.count_pair(name, weight)
+    for name, weight in measured.items():
+        counting.count_alone(name, weight)
+    return counting.result()
 
 
 def _find_edges(measured: Mapping[str, MeasuredWeight], bins: int) -> np.ndarray:
@@ -106,6 +86,55 @@ def _find_edges(measured: Mapping[str, MeasuredWeight], bins: int) -> np.ndarray
     )
 
 
+class _Counting:
+    """The counts of a layer so far. The first variant is the one that the others have lost."""
+
+    def __init__(self, measured: Mapping[str, MeasuredWeight], edges: np.ndarray) -> None:
+        self._measured, self._edges = measured, edges
+        self._original = next(iter(measured), "")
+        self._counts: dict[str, np.ndarray] = {}
+        self._errors: dict[str, ErrorSteps] = {}
+        self._missing: dict[str, Refusal] = {}
+
+    def has_errors(self, name: str) -> bool:
+        weight = self._measured[name]
+        compared = weight.quantization is not None and weight.sums.step_max is not None
+        return name != self._original and compared
+
+    def count_pair(self, name: str, weight: MeasuredWeight) -> None:
+        """Count a weight and its errors, and the original with it where it is read anyway."""
+        original_too = self._original not in self._counts
+        original = self._measured[self._original]
+        try:
+            counts = _PairCount(weight, original, self._edges, original_too=original_too).run()
+        except UnavailableError as error:
+            self._missing[name] = error.refusal
+            return
+        self._counts[name] = counts.values
+        if counts.original is not None:
+            self._counts[self._original] = counts.original
+        if counts.errors is not None:
+            self._errors[name] = counts.errors
+
+    def count_alone(self, name: str, weight: MeasuredWeight) -> None:
+        """Count a weight that was not counted yet."""
+        if name in self._counts:
+            return
+        try:
+            self._counts[name] = _count_alone(weight, self._edges)
+        except UnavailableError as error:
+            self._missing[name] = error.refusal
+
+    def result(self) -> LayerCounts:
+        counts = {name: self._counts[name] for name in self._measured if name in self._counts}
+        outside = {
+            name: sums.channel_count * sums.fan_in - int(counts[name].sum())
+            for name, sums in ((name, self._measured[name].sums) for name in counts)
+        }
+        histograms = Histograms(self._edges, counts, outside)
+        return LayerCounts(histograms, self._errors, self._missing)
+
+
 class _Pair(NamedTuple):
     """Counts of a weight, of its float original where asked for, and the errors between them."""
 
@@ -114,81 +143,112 @@ class _Pair(NamedTuple):
     errors: ErrorSteps | None
 
 
-def _count_pair(
-    one: MeasuredWeight, original: MeasuredWeight, edges: np.ndarray, *, original_too: bool
-) -> _Pair:
-    """Count both in one pass; not the original where what is read of it was folded or cast."""
-    factor = one.pair.original_factor if one.pair is not None else None
-    compared = Compared(one.weight, one.layer, original.weight, original.layer, factor)
-    finite, largest, squares = _measure_errors(one, compared)
-    limit = max(1.0, float(np.ceil(largest)))
-    error_edges = np.linspace(-limit, limit, ERROR_BINS + 1)
-    coded = _count_codes(one, edges)
-    original_too = original_too and is_as_read(original.weight, factor)
+class _PairCount:
+    """The pass over a weight and its original.
 
-    def count(opened: OpenWeight, parts: Sequence[Part]) -> list[np.ndarray]:
-        weights, exacts = np.zeros((2, len(edges) - 1), np.int64)
+    The original is not counted where what is read of it was folded or cast.
+    """
+
+    def __init__(
+        self,
+        weight: MeasuredWeight,
+        original: MeasuredWeight,
+        edges: np.ndarray,
+        *,
+        original_too: bool,
+    ) -> None:
+        factor = weight.pair.original_factor if weight.pair is not None else None
+        self._weight, self._original, self._edges = weight, original, edges
+        self._compared = Compared(
+            weight.weight, weight.layer, original.weight, original.layer, factor
+        )
+        self._original_too = original_too and is_as_read(original.weight, factor)
+        self._coded = _count_codes(weight, edges)
+
+    def run(self) -> _Pair:
+        self._range = _measure_errors(self._weight, self._compared)
+        limit = max(1.0, float(np.ceil(self._range.largest)))
+        self._error_edges = np.linspace(-limit, limit, ERROR_BINS + 1)
+        shares = zip(*self._compared.share_out(self._count), strict=True)
+        weights, originals, errors, beyond = (np.sum(share, axis=0) for share in shares)
+        return _Pair(
+            weights if self._coded is None else self._coded,
+            originals if self._original_too else None,
+            self._error_steps(errors, int(beyond)),
+        )
+
+    def _count(self, opened: OpenWeight, parts: Sequence[Part]) -> list[np.ndarray]:
+        """Return the counts of weights, originals, errors and large errors in some chunks."""
+        weights, originals = np.zeros((2, len(self._edges) - 1), np.int64)
         errors, beyond = np.zeros(ERROR_BINS, np.int64), np.zeros((), np.int64)
         for part in parts:
-            values, exact = opened.values(part, opened.codes(part)), opened.original_values(part)
-            if coded is None:
-                weights += _count_values(one, values, edges, opened.scratch)
-            if original_too:
-                exacts += _count_values(original, exact, edges, opened.scratch)
-            steps = _to_steps(opened, part, exact, values)
-            if not finite:
+            values, original = opened.values(part, opened.codes(part)), opened.original_values(part)
+            if self._coded is None:
+                weights += _count_values(self._weight, values, self._edges, opened.scratch)
+            if self._original_too:
+                originals += _count_values(self._original, original, self._edges, opened.scratch)
+            steps = _to_steps(opened, part, original, values)
+            if not self._range.is_finite:
                 steps = steps[np.isfinite(steps)]
-            errors += count_in_bins(steps, error_edges, inside=True, scratch=opened.scratch)
-            if largest > HALF_STEP:
+            errors += count_in_bins(steps, self._error_edges, inside=True, scratch=opened.scratch)
+            if self._range.largest > HALF_STEP:
                 beyond += np.count_nonzero(np.abs(steps) > HALF_STEP)
-        return [weights, exacts, errors, beyond]
+        return [weights, originals, errors, beyond]
 
-    shares = zip(*compared.share_out(count), strict=True)
-    weights, exacts, errors, beyond = (np.sum(share, axis=0) for share in shares)
-    values, size = weights if coded is None else coded, int(errors.sum())
-    own = exacts if original_too else None
-    if not size:
-        return _Pair(values, own, None)
-    rms = float(np.sqrt(squares / size))
-    error_steps = ErrorSteps(error_edges, errors, size, rms, largest, float(beyond / size))
-    return _Pair(values, own, error_steps)
+    def _error_steps(self, counts: np.ndarray, beyond: int) -> ErrorSteps | None:
+        size = int(counts.sum())
+        if not size:
+            return None
+        rms = float(np.sqrt(self._range.squares / size))
+        return ErrorSteps(self._error_edges, counts, size, rms, self._range.largest, beyond / size)
 
 
-def _measure_errors(one: MeasuredWeight, compared: Compared) -> tuple[bool, float, float]:
-    """Return whether all errors are finite; of those that are, the largest and the sum of squares.
+class _ErrorRange(NamedTuple):
+    """Whether all errors are finite; of those that are, the largest and the sum of squares.
 
-    Both in steps of the scale.
+    In steps of the scale.
     """
-    assert one.sums.step_max is not None and one.sums.step_square is not None
-    largest = float(one.sums.step_max.max(initial=0))
+
+    is_finite: bool
+    largest: float
+    squares: float
+
+
+def _measure_errors(weight: MeasuredWeight, compared: Compared) -> _ErrorRange:
+    sums = weight.sums
+    assert sums.step_max is not None and sums.step_square is not None
+    largest = float(sums.step_max.max(initial=0))
     if np.isfinite(largest):
-        return True, largest, float(one.sums.step_square.sum())
-
+        return _ErrorRange(True, largest, float(sums.step_square.sum()))
     # A scale of 0, somewhere: the comparison did not keep the others apart.
-    def measure(opened: OpenWeight, parts: Sequence[Part]) -> tuple[float, float]:
-        largest = squares = 0.0
-        for part in parts:
-            values, exact = opened.values(part, opened.codes(part)), opened.original_values(part)
-            steps = _to_steps(opened, part, exact, values)
-            steps = steps[np.isfinite(steps)]
-            largest = max(largest, float(np.abs(steps).max(initial=0)))
-            squares += float(np.square(steps, dtype=np.float64).sum())
-        return largest, squares
-
-    found = compared.share_out(measure)
-    return False, max(one[0] for one in found), sum(one[1] for one in found)
+    shares = compared.share_out(_measure_finite)
+    return _ErrorRange(False, max(share[0] for share in shares), sum(share[1] for share in shares))
 
 
-def _to_steps(opened: OpenWeight, part: Part, exact: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _measure_finite(opened: OpenWeight, parts: Sequence[Part]) -> tuple[float, float]:
+    """Return the largest of the finite errors in some chunks, and the sum of their squares."""
+    largest = squares = 0.0
+    for part in parts:
+        values, original = opened.values(part, opened.codes(part)), opened.original_values(part)
+        steps = _to_steps(opened, part, original, values)
+        steps = steps[np.isfinite(steps)]
+        largest = max(largest, float(np.abs(steps).max(initial=0)))
+        squares += float(np.square(steps, dtype=np.float64).sum())
+    return largest, squares
+
+
+def _to_steps(
+    opened: OpenWeight, part: Part, original: np.ndarray, values: np.ndarray
+) -> np.ndarray:
     """Return the errors of a chunk in steps of its scale, flat; ``values`` are overwritten."""
-    steps = np.subtract(exact, values, out=values)
+    steps = np.subtract(original, values, out=values)
     steps /= np.abs(opened.cut_parameters(part)[0])
     return steps.reshape(-1)
 
 
-def _count_alone(one: MeasuredWeight, edges: np.ndarray) -> np.ndarray:
+def _count_alone(weight: MeasuredWeight, edges: np.ndarray) -> np.ndarray:
     """Return the counts of a weight's values, by a pass over it alone."""
-    coded = _count_codes(one, edges)
+    coded = _count_codes(weight, edges)
     if coded is not None:
         return coded
 
@@ -196,27 +256,27 @@ def _count_alone(one: MeasuredWeight, edges: np.ndarray) -> np.ndarray:
         counts = np.zeros(len(edges) - 1, np.int64)
         for part in parts:
             values = opened.values(part, opened.codes(part))
-            counts += _count_values(one, values, edges, opened.scratch)
+            counts += _count_values(weight, values, edges, opened.scratch)
         return counts
 
-    return np.sum(Compared(one.weight, one.layer).share_out(count), axis=0)
+    return np.sum(Compared(weight.weight, weight.layer).share_out(count), axis=0)
 
 
 def _count_values(
-    one: MeasuredWeight, values: np.ndarray, edges: np.ndarray, scratch: Scratch
+    weight: MeasuredWeight, values: np.ndarray, edges: np.ndarray, scratch: Scratch
 ) -> np.ndarray:
-    return count_in_bins(values, edges, inside=one.sums.not_finite == 0, scratch=scratch)
+    return count_in_bins(values, edges, inside=weight.sums.not_finite == 0, scratch=scratch)
 
 
-def _count_codes(one: MeasuredWeight, edges: np.ndarray) -> np.ndarray | None:
+def _count_codes(weight: MeasuredWeight, edges: np.ndarray) -> np.ndarray | None:
     """Return the counts of codes that share one scale, each code at its value; else None."""
-    quantization, code_counts = one.quantization, one.sums.code_counts
+    quantization, code_counts = weight.quantization, weight.sums.code_counts
     if quantization is None or quantization.scale.size != 1 or code_counts is None:
         return None
     first = int(code_limits(quantization.data_type)[0])
     codes = np.arange(first, first + code_counts.size).astype(numpy_dtype(quantization.data_type))
     with np.errstate(all="ignore"):
-        values = one.weight.round_as_cast(quantization.dequantize(codes))
+        values = weight.weight.round_as_cast(quantization.dequantize(codes))
     known = np.isfinite(values) & (code_counts > 0)
-    weights = code_counts[known]
-    return np.histogram(values[known].astype(np.float64), edges, weights=weights)[0]
+    counts = code_counts[known]
+    return np.histogram(values[known].astype(np.float64), edges, weights=counts)[0]

@@ -1,26 +1,27 @@
 """A weight (and its float original) -> numbers: one function per metric, listed in `METRICS`.
 
-Each takes the `MeasuredWeight` layer, whose sums come from one pass over the weight; none walks the
-weight again. A metric that a layer cannot have (no float original, no codes) is NaN.
+Each takes the record that its `Metric` names, whose sums come from one pass over the weight; none
+walks the weight again. A metric that a layer cannot have (no float original, no codes) is NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cached_property
 
 import numpy as np
 
+from ..facts import Grid
 from ..quantization import Quantization, UnavailableError
 from ..quantization import code_limits as type_limits
 from ..records import Layer, LayerPair, SummaryStats, WeightTensor
+from ..streaming.channel_frame import spread_out
+from .sqnr import judged_sqnr_db, sqnr_db, total_sqnr_db
 from .weight_sums import WeightSums
 
 HEALTHY_CHANNEL_DB = 20.0
-# float32 resolves 1e-7 of the widest channel; batch-norm folding (epsilon 1e-5) sets channels apart
-# by some 300.
-NEGLIGIBLE_WIDTH = 1e-6
 INT32_MAX = 2**31 - 1
 
 
@@ -30,15 +31,15 @@ class MeasuredWeight:
 
     Attributes:
         layer: as the variant has it.
-        pair: with the layer of the reference; None where there is no partner, or no reference.
-        grid: what `describe_grid` says of a float weight.
+        pair: with the layer of the original; None where there is no partner, or no original.
+        grid: what `find_grid` finds in a float weight.
     """
 
     layer: Layer
     weight: WeightTensor
     sums: WeightSums
     pair: LayerPair | None = None
-    grid: str | None = None
+    grid: Grid | None = None
 
     @property
     def quantization(self) -> Quantization | None:
@@ -50,24 +51,45 @@ class MeasuredWeight:
         return {metric.name: metric.compute(self) for metric in METRICS}
 
 
+class MetricKind(Enum):
+    """What a metric's number is, which decides how it is written."""
+
+    DECIBELS = auto()
+    SHARE = auto()
+    """From 0 to 1, of something."""
+    COUNT = auto()
+    INDEX = auto()
+    STEPS = auto()
+    """Multiples of the scale."""
+    BITS = auto()
+    RATIO = auto()
+    """One number over another; 0 and up."""
+    VALUE = auto()
+    """In the unit of the weights."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A column of the tables.
 
     Attributes:
+        kind: decides how its numbers are written.
         unit: empty for a share or a count.
         definition: the formula, in words, for the header's tooltip.
         needs_float: NaN without the float original.
         higher_is_worse: how to sort; None where neither end is bad.
+        made_from: the record that ``compute`` takes; what a layer must have to have the metric.
     """
 
     name: str
     label: str
+    kind: MetricKind
     unit: str
     definition: str
     compute: Callable[[MeasuredWeight], float]
     needs_float: bool = False
     higher_is_worse: bool | None = None
+    made_from: type = MeasuredWeight
 
 
 def range_low(measured: MeasuredWeight) -> float:
@@ -113,29 +135,22 @@ def channel_sqnr_db(sums: WeightSums) -> np.ndarray:
     """
     if sums.x_square is None or sums.e_square is None:
         return np.full(sums.channel_count, np.nan)
-    return _decibels(sums.x_square, sums.e_square)
+    return sqnr_db(sums.x_square, sums.e_square)
 
 
-def sqnr_db(measured: MeasuredWeight) -> float:
+def tensor_sqnr_db(measured: MeasuredWeight) -> float:
     """20*log10(norm(x) / norm(e)) of the whole tensor, in dB."""
     sums = measured.sums
     if sums.x_square is None or sums.e_square is None:
         return np.nan
-    return float(_decibels(sums.x_square.sum(), sums.e_square.sum()))
+    return total_sqnr_db(sums.x_square, sums.e_square)
 
 
 def judged_channel_sqnr_db(sums: WeightSums) -> np.ndarray:
     """Return `channel_sqnr_db`, NaN too for channels that are not judged."""
-    return np.where(are_judged(channel_max_abs(sums)), channel_sqnr_db(sums), np.nan)
-
-
-def are_judged(widths: np.ndarray) -> np.ndarray:
-    """Return which channels count when the worst is looked for, by their largest abs(weight).
-
-    Not those that are zero next to the others: training ends many channels at 1e-30, not at 0; no
-    code could hold them, and nothing is lost.
-    """
-    return np.asarray(widths > NEGLIGIBLE_WIDTH * np.nanmax(widths, initial=0.0))
+    if sums.x_square is None or sums.e_square is None:
+        return np.full(sums.channel_count, np.nan)
+    return judged_sqnr_db(sums.x_square, sums.e_square, channel_max_abs(sums))
 
 
 def worst_channel_sqnr_db(measured: MeasuredWeight) -> float:
@@ -184,7 +199,7 @@ def clipping_share(measured: MeasuredWeight) -> float:
 
 
 def db_lost_to_scale(measured: MeasuredWeight) -> float:
-    """Best SQNR over a search of the clipping range, same type and granularity, minus today's."""
+    """Best SQNR of a search of the clipping range, same type and granularity, less the current."""
     searched = measured.sums.searched
     if searched is None:
         return np.nan
@@ -260,27 +275,28 @@ def channel_max_abs(sums: WeightSums) -> np.ndarray:
 
 def bias_scale_error(measured: MeasuredWeight) -> float:
     """max over the channels of abs(s_b / (s_x * s_w) - 1), for a bias stored as int32."""
-    held, product = held_bias_quantization(measured.layer), bias_scale(measured.layer)
-    if held is None or product is None:
+    quantization, product = int32_bias_quantization(measured.layer), bias_scale(measured.layer)
+    if quantization is None or product is None:
         return np.nan
     with np.errstate(all="ignore"):
-        ratio = held.scale.astype(np.float64).reshape(-1) / product
+        ratio = quantization.scale.astype(np.float64).reshape(-1) / product
     return float(np.abs(ratio - 1).max()) if ratio.size else np.nan
 
 
-def held_bias_quantization(layer: Layer) -> Quantization | None:
+def int32_bias_quantization(layer: Layer) -> Quantization | None:
     """Return what an int32 bias is stored with; None where there is none, or its bytes are missing.
 
     The layer's table says that they are missing.
     """
-    held = layer.bias.quantization if layer.bias is not None else None
-    if held is None or held.data_type != "int32":
+    quantization = layer.bias.quantization if layer.bias is not None else None
+    if quantization is None or quantization.data_type != "int32":
         return None
     try:
-        held.scale, held.zero_point  # noqa: B018 - read now, so that it cannot fail later
+        # Read now, so that it cannot fail later.
+        quantization.scale, quantization.zero_point  # noqa: B018
     except UnavailableError:
         return None
-    return held
+    return quantization
 
 
 def bias_saturation(measured: MeasuredWeight) -> float:
@@ -321,97 +337,103 @@ def bias_scale(layer: Layer) -> np.ndarray | None:
 
 METRICS: tuple[Metric, ...] = (
     Metric(
-        "worst_channel_sqnr_db", "worst channel", "dB",
+        "worst_channel_sqnr_db", "worst channel", MetricKind.DECIBELS, "dB",
         "SQNR of the worst output channel: 20·log10(‖x‖ / ‖x − v‖); under 20 dB is bad; channels "
         "below a millionth of the widest are left out",
         worst_channel_sqnr_db, needs_float=True, higher_is_worse=False,
     ),
     Metric(
-        "worst_channel", "channel no.", "", "which output channel that is, counted from 0",
+        "worst_channel", "channel no.", MetricKind.INDEX, "",
+        "which output channel that is, counted from 0",
         worst_channel, needs_float=True,
     ),
     Metric(
-        "channels_under_20_db", "channels < 20 dB", "", "share of output channels below 20 dB",
+        "channels_under_20_db", "channels < 20 dB", MetricKind.SHARE, "",
+        "share of output channels below 20 dB",
         channels_under_20_db, needs_float=True, higher_is_worse=True,
     ),
     Metric(
-        "sqnr_db", "SQNR", "dB",
+        "sqnr_db", "SQNR", MetricKind.DECIBELS, "dB",
         "of the whole tensor: 20·log10(‖x‖ / ‖x − v‖); one wide channel can hide the others",
-        sqnr_db, needs_float=True, higher_is_worse=False,
+        tensor_sqnr_db, needs_float=True, higher_is_worse=False,
     ),
     Metric(
-        "dead_channels", "dead channels", "",
+        "dead_channels", "dead channels", MetricKind.COUNT, "",
         "output channels whose codes all equal the zero-point, though the float channel is not 0",
         dead_channels, higher_is_worse=True,
     ),
     Metric(
-        "range_disparity", "range disparity", "×",
+        "range_disparity", "range disparity", MetricKind.RATIO, "×",
         "widest channel / median channel, by largest abs(weight)",
         range_disparity, higher_is_worse=True,
     ),
     Metric(
-        "db_lost_to_scale", "lost to scale", "dB",
+        "db_lost_to_scale", "lost to scale", MetricKind.DECIBELS, "dB",
         "how much better the SQNR would be with the best clipping range, same granularity; "
         "searched on up to 8192 weights",
         db_lost_to_scale, needs_float=True, higher_is_worse=True,
     ),
     Metric(
-        "rmse_steps", "RMSE", "steps",
+        "rmse_steps", "RMSE", MetricKind.STEPS, "steps",
         "root-mean-square error / scale; healthy about 0.29, above 0.7 suspect",
         rmse_steps, needs_float=True, higher_is_worse=True,
     ),
     Metric(
-        "max_error_steps", "max error", "steps",
+        "max_error_steps", "max error", MetricKind.STEPS, "steps",
         "largest error / scale; rounding gives at most 0.5",
         max_error_steps, needs_float=True, higher_is_worse=True,
     ),
     Metric(
-        "max_abs_error", "max error", "", "largest error, in the unit of the weights",
+        "max_abs_error", "max error", MetricKind.VALUE, "",
+        "largest error, in the unit of the weights",
         max_abs_error, needs_float=True, higher_is_worse=True,
     ),
     Metric(
-        "clipping_share", "error by clipping", "",
+        "clipping_share", "error by clipping", MetricKind.SHARE, "",
         "share of the squared error in weights that the codes cannot reach",
         clipping_share, needs_float=True, higher_is_worse=True,
     ),
     Metric(
-        "saturation_share", "at the rails", "", "share of codes at the lowest or the highest code",
+        "saturation_share", "at the rails", MetricKind.SHARE, "",
+        "share of codes at the lowest or the highest code",
         saturation_share, higher_is_worse=True,
     ),
     Metric(
-        "used_codes_share", "codes used", "", "distinct codes that occur / codes there are",
+        "used_codes_share", "codes used", MetricKind.SHARE, "",
+        "distinct codes that occur / codes there are",
         used_codes_share, higher_is_worse=False,
     ),
     Metric(
-        "code_entropy_bits", "entropy", "bits", "entropy of the codes; at most the type's width",
+        "code_entropy_bits", "entropy", MetricKind.BITS, "bits",
+        "entropy of the codes; at most the type's width",
         code_entropy_bits, higher_is_worse=False,
     ),
     Metric(
-        "bias_scale_error", "bias scale", "",
+        "bias_scale_error", "bias scale", MetricKind.RATIO, "",
         "largest abs(bias scale / (input scale · weight scale) − 1)",
         bias_scale_error, higher_is_worse=True,
     ),
     Metric(
-        "bias_saturation", "bias at int32 limit", "",
+        "bias_saturation", "bias at int32 limit", MetricKind.SHARE, "",
         "share of the bias that sits at, or would be beyond, what int32 holds",
         bias_saturation, higher_is_worse=True,
     ),
-    Metric("range_low", "lowest", "", "lowest value of the weight", range_low),
-    Metric("range_high", "highest", "", "highest value of the weight", range_high),
+    Metric("range_low", "lowest", MetricKind.VALUE, "", "lowest value of the weight", range_low),
     Metric(
-        "representable_low", "lowest possible", "", "(lowest code − zero-point) · scale",
+        "range_high", "highest", MetricKind.VALUE, "", "highest value of the weight",
+        range_high,
+    ),
+    Metric(
+        "representable_low", "lowest possible", MetricKind.VALUE, "",
+        "(lowest code − zero-point) · scale",
         representable_low,
     ),
     Metric(
-        "representable_high", "highest possible", "", "(highest code − zero-point) · scale",
+        "representable_high", "highest possible", MetricKind.VALUE, "",
+        "(highest code − zero-point) · scale",
         representable_high,
     ),
 )  # fmt: skip
-
-
-def _decibels(signal: np.ndarray, error: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return 10 * np.log10(np.where(signal == 0, np.nan, signal) / error)
 
 
 def _elements(sums: WeightSums) -> int:
@@ -455,33 +477,33 @@ MAX_GRID_LEVELS = 2 * MAX_GRID_STEPS + 1
 GRID_TOLERANCE = 0.02
 
 
-def describe_grid(rows: np.ndarray) -> str | None:
-    """Say so where a float weight ``(channels, fan-in)`` lies on a grid of a few levels.
+def find_grid(matrix: np.ndarray) -> Grid | None:
+    """Return the grid of a few levels on which a float weight ``(channels, fan-in)`` lies.
 
     Every channel of up to 16 must be whole multiples of one step, at most 255 of them from zero.
     No scale is made up for it: the file holds none.
     """
     steps = []
-    for row in rows[np.linspace(0, len(rows) - 1, min(len(rows), GRID_CHANNELS)).astype(int)]:
+    for channel in matrix[spread_out(len(matrix), GRID_CHANNELS)]:
         with np.errstate(invalid="ignore"):  # of a signalling NaN
-            step = _grid_step(row.astype(np.float64))
+            step = _grid_step(channel.astype(np.float64))
         if step is None:
             return None
         if step > 0:
             steps.append(step)
     if not steps:
         return None
-    if np.all(rows == np.rint(rows)) and np.abs(rows).max() > 1:
-        return "integers in a float tensor: the file holds no scale for them"
-    return "on a grid of few levels (looks fake-quantized): the file holds no scale for it"
+    if np.all(matrix == np.rint(matrix)) and np.abs(matrix).max() > 1:
+        return Grid.INTEGERS
+    return Grid.FEW_LEVELS
 
 
-def _grid_step(row: np.ndarray) -> float | None:
+def _grid_step(channel: np.ndarray) -> float | None:
     """Return the step that all values are multiples of: 0 if all are zero, None if none is."""
-    levels = np.unique(np.append(row, 0.0))
+    levels = np.unique(np.append(channel, 0.0))
     if levels.size == 1:
         return 0.0
-    if levels.size > MAX_GRID_LEVELS or row.size < 8 or not np.isfinite(levels).all():
+    if levels.size > MAX_GRID_LEVELS or channel.size < 8 or not np.isfinite(levels).all():
         return None
     step = float(np.diff(levels).min())
     multiples = levels / step

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..facts import Evidence
+from ..operators import operator_named
 from ..quantization import UnavailableError
 from ..reading.layers import list_layers, readers_of
 from ..reading.model_file import Model
@@ -27,23 +29,6 @@ MOST_OF_ONE_NAME = 16
 
 Place = tuple[int, int]
 
-_FAMILIES = {
-    **dict.fromkeys(
-        "Gemm MatMul QGemm FusedGemm FusedMatMul TransposeMatMul QLinearMatMul MatMulInteger "
-        "MatMulNBits MatMulBnb4 DynamicQuantizeMatMul MatMulIntegerToFloat".split(),
-        "Linear",
-    ),
-    **dict.fromkeys("Conv FusedConv NhwcFusedConv QLinearConv ConvInteger".split(), "Conv"),
-    **dict.fromkeys("Gather GatherBlockQuantized".split(), "Gather"),
-    **dict.fromkeys("LSTM DynamicQuantizeLSTM".split(), "LSTM"),
-    **dict.fromkeys("Attention QAttention".split(), "Attention"),
-    **dict.fromkeys("EmbedLayerNormalization QEmbedLayerNormalization".split(), "Embedding"),
-    **dict.fromkeys("Add QLinearAdd".split(), "Add"),
-    **dict.fromkeys("Mul QLinearMul".split(), "Mul"),
-    **dict.fromkeys("LayerNormalization SkipLayerNormalization".split(), "LayerNormalization"),
-}
-_PASSING_ON = ("BatchNormalization", "Relu", "Clip", "LeakyRelu", "Add")
-
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
@@ -58,35 +43,39 @@ class _Candidate:
 def pair_layers(
     original: Model, variant: Model, progress: Callable[[str], None] | None = None
 ) -> Pairing:
-    """Pair the layers of ``variant`` with those of ``reference``, the float original.
+    """Pair the layers of ``variant`` with those of ``original``, the float variant.
 
     Layers with a weight are paired by name and values; layers without one by name alone. Reads a
     weight at a time.
     """
-    ours, theirs = list_layers(original), list_layers(variant)
-    size = sketch_size(sum(layer.weight is not None for layer in (*ours, *theirs)))
-    left = _candidates(ours, size, progress)
-    right = _candidates(theirs, size, progress)
+    originals, others = list_layers(original), list_layers(variant)
+    size = sketch_size(sum(layer.weight is not None for layer in (*originals, *others)))
+    left = _candidates(originals, size, progress)
+    right = _candidates(others, size, progress)
     pairs = list(_pair_candidates(left, right))
-    taken = {p.original for p in pairs}, {p.variant for p in pairs}
-    readable = {c.layer.name for c in left}, {c.layer.name for c in right}
     pairs += _pair_by_name(
-        [layer for layer in ours if layer.name not in taken[0]],
-        [layer for layer in theirs if layer.name not in taken[1]],
-        readable,
+        _not_in(originals, {pair.original for pair in pairs}),
+        _not_in(others, {pair.variant for pair in pairs}),
+        ({c.layer.name for c in left}, {c.layer.name for c in right}),
     )
     samples = {c.layer.name: c.sample for c in left}, {c.layer.name: c.sample for c in right}
-    pairs, folded = fold_pairs(pairs, ours, theirs, samples)
-    order = {layer.name: layer.index for layer in ours}
+    pairs, folded = fold_pairs(pairs, originals, others, samples)
+    order = {layer.name: layer.index for layer in originals}
     pairs.sort(key=lambda pair: order[pair.original])
-    taken = {p.original for p in pairs} | set(folded), {p.variant for p in pairs}
-    return Pairing(tuple(pairs), _left_over(ours, taken[0]), _left_over(theirs, taken[1]), folded)
+    return Pairing(
+        tuple(pairs),
+        _left_over(originals, {pair.original for pair in pairs} | set(folded)),
+        _left_over(others, {pair.variant for pair in pairs}),
+        folded,
+    )
+
+
+def _not_in(layers: Sequence[Layer], taken: set[str]) -> list[Layer]:
+    return [layer for layer in layers if layer.name not in taken]
 
 
 def _left_over(layers: Sequence[Layer], taken: set[str]) -> tuple[str, ...]:
-    return tuple(
-        layer.name for layer in layers if layer.name not in taken and _has_parameters(layer)
-    )
+    return tuple(layer.name for layer in _not_in(layers, taken) if _has_parameters(layer))
 
 
 def _has_parameters(layer: Layer) -> bool:
@@ -100,7 +89,7 @@ def _candidates(
     layers: Sequence[Layer], size: tuple[int, int], progress: Callable[[str], None] | None
 ) -> list[_Candidate]:
     aliases = _output_aliases(layers)
-    found = []
+    candidates = []
     for layer in layers:
         if layer.weight is None:
             continue
@@ -113,8 +102,8 @@ def _candidates(
         names = [layer.node_name], aliases[layer.name], [layer.weight.name]
         # Of one shape, a ConvTranspose in more groups has more channels.
         key = _family(layer), (*_canonical_shape(layer), *sample.shape)
-        found.append(_Candidate(layer, key, tuple(map(_bases, names)), sample))
-    return found
+        candidates.append(_Candidate(layer, key, tuple(map(_bases, names)), sample))
+    return candidates
 
 
 def _weight(layer: Layer) -> WeightTensor:
@@ -123,7 +112,7 @@ def _weight(layer: Layer) -> WeightTensor:
 
 
 def _family(layer: Layer) -> str:
-    return _FAMILIES.get(layer.op_type, layer.op_type)
+    return operator_named(layer.op_type).family
 
 
 def _bases(names: Iterable[str]) -> frozenset[str]:
@@ -138,7 +127,7 @@ def _output_aliases(layers: Sequence[Layer]) -> dict[str, list[str]]:
         names = list(layer.output_names[:1])
         for _ in range(3):
             following = readers.get(names[-1], []) if names and names[-1] else []
-            if len(following) != 1 or following[0].op_type not in _PASSING_ON:
+            if len(following) != 1 or not operator_named(following[0].op_type).is_passed_on:
                 break
             names.append(following[0].output_names[0])
         aliases[layer.name] = names
@@ -160,56 +149,70 @@ def _pair_candidates(left: list[_Candidate], right: list[_Candidate]) -> Iterato
     for side, candidates in enumerate((left, right)):
         for candidate in candidates:
             groups[candidate.key][side].append(candidate)
-    for ours, theirs in groups.values():
-        if ours and theirs:
-            yield from _pair_group(ours, theirs)
+    for of_original, of_variant in groups.values():
+        if of_original and of_variant:
+            yield from _Group(of_original, of_variant).pair()
 
 
-def _pair_group(ours: list[_Candidate], theirs: list[_Candidate]) -> Iterator[LayerPair]:
-    """Pair layers of one family and shape in tiers, the surest first, each layer once.
+class _Group:
+    """The layers of one family and shape on both sides, paired in tiers, each layer once.
 
     Values are compared where names propose a pair; then, of what is left, everything with
     everything.
     """
-    proposed = _propose_by_name(ours, theirs)
-    scores = {at: score_sketches(ours[at[0]].sample, theirs[at[1]].sample) for at in proposed}
-    free = dict.fromkeys(range(len(ours))), dict.fromkeys(range(len(theirs)))
 
-    def lock(places: Iterable[Place], evidence: str) -> Iterator[LayerPair]:
-        def badness(at: Place) -> tuple[float, ...]:
-            return (-proposed.get(at, 0), -round(scores[at], 3), *at)
+    def __init__(self, left: list[_Candidate], right: list[_Candidate]) -> None:
+        self._left, self._right = left, right
+        self._free = dict.fromkeys(range(len(left))), dict.fromkeys(range(len(right)))
+        self._proposed = _propose_by_name(left, right)
+        self._scores: dict[Place, float] = {}
+        self._score(self._proposed)
 
-        for i, j in sorted(places, key=badness):
-            if i in free[0] and j in free[1]:
-                del free[0][i], free[1][j]
-                yield LayerPair(ours[i].layer.name, theirs[j].layer.name, evidence, scores[i, j])
+    def pair(self) -> Iterator[LayerPair]:
+        """Yield the pairs, the surest first."""
+        scores = self._scores
+        sure = [place for place in self._proposed if scores[place] >= SURE_SCORE]
+        yield from self._lock(sure, Evidence.NAME_AND_VALUES)
+        yield from self._lock(self._score(self._similar()), Evidence.VALUES)
+        yield from self._lock(self._proposed, Evidence.NAME_ONLY)
+        in_order = zip(*map(list, self._free), strict=False)
+        yield from self._lock(self._score(in_order), Evidence.ORDER)
 
-    def score(places: Iterable[Place]) -> list[Place]:
+    def _similar(self) -> Iterator[Place]:
+        """Yield which of the layers that are left have values that go together."""
+        left, right = map(list, self._free)
+        samples = [self._left[i].sample for i in left], [self._right[j].sample for j in right]
+        return ((left[i], right[j]) for i, j in find_similar(*samples, SURE_SCORE))
+
+    def _score(self, places: Iterable[Place]) -> list[Place]:
         places = list(places)
         for i, j in places:
-            if (i, j) not in scores:
-                scores[i, j] = score_sketches(ours[i].sample, theirs[j].sample)
+            if (i, j) not in self._scores:
+                score = score_sketches(self._left[i].sample, self._right[j].sample)
+                self._scores[i, j] = score
         return places
 
-    yield from lock([at for at in proposed if scores[at] >= SURE_SCORE], "name and values")
-    left, right = list(free[0]), list(free[1])
-    similar = find_similar(
-        [ours[i].sample for i in left], [theirs[j].sample for j in right], SURE_SCORE
-    )
-    yield from lock(score((left[i], right[j]) for i, j in similar), "values")
-    yield from lock(proposed, "name only: values differ")
-    yield from lock(score(zip(*map(list, free), strict=False)), "order: a guess")
+    def _lock(self, places: Iterable[Place], evidence: Evidence) -> Iterator[LayerPair]:
+        """Yield the best pairs among the places, none of a layer that has a partner already."""
+        for i, j in sorted(places, key=self._badness):
+            if i in self._free[0] and j in self._free[1]:
+                del self._free[0][i], self._free[1][j]
+                names = self._left[i].layer.name, self._right[j].layer.name
+                yield LayerPair(*names, evidence, self._scores[i, j])
+
+    def _badness(self, place: Place) -> tuple[float, ...]:
+        return (-self._proposed.get(place, 0), -round(self._scores[place], 3), *place)
 
 
-def _propose_by_name(ours: list[_Candidate], theirs: list[_Candidate]) -> dict[Place, int]:
+def _propose_by_name(left: list[_Candidate], right: list[_Candidate]) -> dict[Place, int]:
     """Return which layers share a name, and of how many kinds: node, outputs, weight."""
     shared: Counter[Place] = Counter()
     for kind in range(3):
         named = defaultdict(list)
-        for j, candidate in enumerate(theirs):
+        for j, candidate in enumerate(right):
             for name in candidate.names[kind]:
                 named[name].append(j)
-        for i, candidate in enumerate(ours):
+        for i, candidate in enumerate(left):
             partners = {
                 j
                 for name in candidate.names[kind]
@@ -221,25 +224,23 @@ def _propose_by_name(ours: list[_Candidate], theirs: list[_Candidate]) -> dict[P
 
 
 def _pair_by_name(
-    ours: Sequence[Layer], theirs: Sequence[Layer], readable: tuple[set[str], set[str]]
+    originals: Sequence[Layer], others: Sequence[Layer], readable: tuple[set[str], set[str]]
 ) -> list[LayerPair]:
     """Pair layers whose weights cannot be compared, where name or output and family are equal."""
-    free: dict[tuple[str, str], Layer] = {}
-    for layer in reversed(theirs):
-        for name in _bases([layer.node_name, *layer.output_names[:1]]):
-            free[_family(layer), name] = layer
+    by_key = {key: layer for layer in reversed(others) for key in _name_keys(layer)}
     taken: set[str] = set()
     pairs = []
-    for layer in ours:
-        found = [
-            free.get((_family(layer), name))
-            for name in sorted(_bases([layer.node_name, *layer.output_names[:1]]))
-        ]
-        partner = next((f for f in found if f is not None and f.name not in taken), None)
-        comparable = (
-            partner is not None and layer.name in readable[0] and partner.name in readable[1]
-        )
-        if partner is not None and not comparable:
-            taken.add(partner.name)
-            pairs.append(LayerPair(layer.name, partner.name, "name", None))
+    for layer in originals:
+        named = (by_key.get(key) for key in _name_keys(layer))
+        partner = next((n for n in named if n is not None and n.name not in taken), None)
+        if partner is None or (layer.name in readable[0] and partner.name in readable[1]):
+            continue
+        taken.add(partner.name)
+        pairs.append(LayerPair(layer.name, partner.name, Evidence.NAME, None))
     return pairs
+
+
+def _name_keys(layer: Layer) -> list[tuple[str, str]]:
+    """Return family and name, and family and output: what equal layers share."""
+    names = _bases([layer.node_name, *layer.output_names[:1]])
+    return [(_family(layer), name) for name in sorted(names)]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..records import Layer, WeightTensor
-from ..streaming.chunks import sample_values
+from ..streaming.weight_samples import sample_values
 
 # This many channels and columns decide as well as all of them do.
 CHANNELS, COLUMNS = 64, 256
@@ -20,9 +20,9 @@ CHANNELS, COLUMNS = 64, 256
 FEWEST_CHANNELS, FEWEST_COLUMNS = 8, 64
 ELEMENTS_IN_ALL = 1 << 22
 
-# The scores of this many rows are worked out at a time, and so many of each row are kept.
-BLOCK_ROWS = 128
-KEPT_OF_A_ROW = 32
+# The scores of this many sketches are worked out at a time, and so many of each are told.
+BLOCK_SKETCHES = 128
+BEST_OF_A_SKETCH = 32
 
 
 def sketch_size(count: int) -> tuple[int, int]:
@@ -47,31 +47,31 @@ def sample_weight(
     return np.nan_to_num(np.ascontiguousarray(sample), posinf=0.0, neginf=0.0)
 
 
-def score_sketches(one: np.ndarray, other: np.ndarray) -> float:
+def score_sketches(left: np.ndarray, right: np.ndarray) -> float:
     """Return the mean abs(cosine) over the channels that neither sketch has all zero."""
-    left, right = unit_rows(one), unit_rows(other)
+    left, right = unit_rows(left), unit_rows(right)
     alive = np.count_nonzero(left.any(axis=1) & right.any(axis=1))
     return float(np.abs(np.vecdot(left, right)).sum() / max(1, alive))
 
 
 def find_similar(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], at_least: float
+    left: Sequence[np.ndarray], right: Sequence[np.ndarray], at_least: float
 ) -> Iterator[tuple[int, int]]:
-    """Yield which of ``ours`` and ``theirs``, all of one shape, score ``at_least`` that much.
+    """Yield which of ``left`` and ``right``, all of one shape, score ``at_least`` that much.
 
-    No more than the best 32 of each of ours.
+    No more than the best 32 of each on the left.
     """
-    if not ours or not theirs:
+    if not left or not right:
         return
-    right = np.stack([unit_rows(sketch).astype(np.float32) for sketch in theirs], axis=1)
-    for start in range(0, len(ours), BLOCK_ROWS):
-        block = [unit_rows(sketch) for sketch in ours[start : start + BLOCK_ROWS]]
-        scores = _scores(np.stack(block, axis=1).astype(np.float32), right)
-        for row, of_row in enumerate(scores):
-            best = np.flatnonzero(of_row >= at_least)
-            if best.size > KEPT_OF_A_ROW:
-                best = np.sort(best[np.argsort(-of_row[best], kind="stable")[:KEPT_OF_A_ROW]])
-            yield from ((start + row, int(column)) for column in best)
+    columns = np.stack([unit_rows(sketch).astype(np.float32) for sketch in right], axis=1)
+    for start in range(0, len(left), BLOCK_SKETCHES):
+        block = [unit_rows(sketch) for sketch in left[start : start + BLOCK_SKETCHES]]
+        scores = _scores(np.stack(block, axis=1).astype(np.float32), columns)
+        for i, of_sketch in enumerate(scores):
+            best = np.flatnonzero(of_sketch >= at_least)
+            if best.size > BEST_OF_A_SKETCH:
+                best = np.sort(best[np.argsort(-of_sketch[best], kind="stable")[:BEST_OF_A_SKETCH]])
+            yield from ((start + i, int(j)) for j in best)
 
 
 def _scores(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -79,8 +79,8 @@ def _scores(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     total = np.zeros((left.shape[1], right.shape[1]))
     for channel in range(len(left)):
         total += np.abs(left[channel] @ right[channel].T)
-    ours_alive, theirs_alive = (np.asarray(side.any(axis=2), np.float32) for side in (left, right))
-    count = ours_alive.T @ theirs_alive
+    left_alive, right_alive = (np.asarray(side.any(axis=2), np.float32) for side in (left, right))
+    count = left_alive.T @ right_alive
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx_ir as ir
 
+from ..operators import QDQ_DOMAINS, STANDARD_DOMAINS, Operator, operator_named
 from ..quantization import (
     ArraySource,
     NotUnderstoodError,
@@ -15,69 +16,46 @@ from ..quantization import (
     create_quantization,
 )
 from ..records import TensorQuantization
-from .constants import QDQ_DOMAINS, STANDARD_DOMAINS, ConstantTable
+from .constants import ConstantTable
 
-# These quantize what enters them while the model runs.
-_DYNAMIC = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
-# Their further inputs are zero-points, not activations.
-_INTEGER = ("MatMulInteger", "ConvInteger")
-
-# Where the quantized operators keep tensor, scale and zero-point of each activation.
-_ONE = ((0, 1, 2),)
-_TWO = ((0, 1, 2), (3, 4, 5))
-_QLINEAR_INPUTS = {
-    "QLinearConv": _ONE,
-    "QLinearMatMul": _TWO,
-    "QGemm": _ONE,
-    "QLinearAdd": _TWO,
-    "QLinearMul": _TWO,
-    "QLinearSigmoid": _ONE,
-    "QLinearLeakyRelu": _ONE,
-    "QLinearAveragePool": _ONE,
-    "QLinearGlobalAveragePool": _ONE,
-    "QLinearSoftmax": _ONE,
-    "QLinearReduceMean": _ONE,
-    "MatMulIntegerToFloat": ((0, 2, 4),),
-    "QAttention": ((0, 3, 6),),
-}
-QLINEAR_OUTPUT = {
-    "QLinearConv": 6,
-    "QLinearMatMul": 6,
-    "QGemm": 7,
-    "QLinearAdd": 6,
-    "QLinearMul": 6,
-    "QLinearConcat": 0,
-    "QLinearSigmoid": 3,
-    "QLinearLeakyRelu": 3,
-    "QLinearAveragePool": 3,
-    "QLinearGlobalAveragePool": 3,
-    "QLinearSoftmax": 3,
-    "QLinearReduceMean": 3,
-}
+# Identities, casts and limits that may stand between a DequantizeLinear and the layer.
+MAX_STEPS = 10
 
 
 def input_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[TensorQuantization]:
     """Yield how each activation that enters a layer is quantized; what is not is left out."""
-    if node.op_type in _DYNAMIC:
+    operator = operator_named(node.op_type)
+    if operator.is_dynamic:
         value = _input(node, 0)
         if value is not None:
             yield TensorQuantization(value.name or "", None, "uint8")
-        return
-    slots = _QLINEAR_INPUTS.get(node.op_type)
-    if node.op_type == "QLinearConcat":
-        slots = tuple((i, i + 1, i + 2) for i in range(2, len(node.inputs), 3))
-    if slots is not None:
-        for tensor, scale, zero_point in slots:
+    elif operator.activations is not None:
+        for tensor, scale, zero_point in _slots(operator, len(node.inputs)):
             value = _input(node, tensor)
             if value is not None and not constants.is_constant(value):
                 yield from _from_inputs(node, value.name or "", scale, zero_point, constants)
-        return
-    values = node.inputs[:1] if node.op_type in _INTEGER else node.inputs
+    else:
+        yield from _from_nodes(node, operator, constants)
+
+
+def _slots(operator: Operator, input_count: int) -> Iterable[tuple[int, int, int]]:
+    """Return which inputs are tensor, scale and zero-point of each activation."""
+    if operator.activations_from is None:
+        return operator.activations or ()
+    return ((i, i + 1, i + 2) for i in range(operator.activations_from, input_count, 3))
+
+
+def _from_nodes(
+    node: ir.Node, operator: Operator, constants: ConstantTable
+) -> Iterator[TensorQuantization]:
+    """Yield what the Q and DQ nodes before a layer say."""
+    # The further inputs of an integer operator are zero-points, not activations.
+    values = node.inputs[:1] if operator.integer_axis is not None else node.inputs
     for value in values:
         if value is not None and not constants.is_constant(value):
-            found = activation_quantization(value, constants)
-            if found is not None:
-                yield found
+            quantization = activation_quantization(value, constants)
+            if quantization is not None:
+                yield quantization
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:
@@ -88,25 +66,25 @@ def activation_quantization(
     value: ir.Value | None, constants: ConstantTable
 ) -> TensorQuantization | None:
     """Return how an activation that enters a layer was quantized, None where it was not."""
-    for _ in range(10):
+    for _ in range(MAX_STEPS):
         node = value.producer() if value is not None else None
         if node is None or not node.inputs:
             return None
-        if node.op_type in ("Identity", "Cast", "Clip") and node.domain in STANDARD_DOMAINS:
-            value = node.inputs[0]
-            continue
-        if node.op_type == "DynamicQuantizeLinear":
-            return TensorQuantization(
-                node.inputs[0].name or "" if node.inputs[0] else "", None, "uint8"
-            )
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.domain in QDQ_DOMAINS:
-            if not node.outputs:
-                return None
-            if constants.is_constant(node.inputs[0]):
-                return None
-            return _linear(node, constants)
-        return None
+        if node.op_type not in ("Identity", "Cast", "Clip") or node.domain not in STANDARD_DOMAINS:
+            return _of_quantizer(node, constants)
+        value = node.inputs[0]
     return None
+
+
+def _of_quantizer(node: ir.Node, constants: ConstantTable) -> TensorQuantization | None:
+    """Return the quantization that a node says of the activation it hands on."""
+    tensor = node.inputs[0]
+    if node.op_type == "DynamicQuantizeLinear":
+        return TensorQuantization(tensor.name or "" if tensor else "", None, "uint8")
+    spells_out = node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    if not spells_out or node.domain not in QDQ_DOMAINS:
+        return None
+    return _linear(node, constants) if node.outputs and not constants.is_constant(tensor) else None
 
 
 def _linear(node: ir.Node, constants: ConstantTable) -> TensorQuantization | None:
@@ -138,7 +116,7 @@ def _of_activation(
 
 
 def output_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[TensorQuantization]:
-    index = QLINEAR_OUTPUT.get(node.op_type)
+    index = operator_named(node.op_type).output_scale
     if index is not None and node.outputs:
         yield from _from_inputs(node, node.outputs[0].name or "", index, index + 1, constants)
         return
@@ -151,9 +129,9 @@ def output_quantizations(node: ir.Node, constants: ConstantTable) -> Iterator[Te
                 and consumer.domain in QDQ_DOMAINS
                 and usage.idx == 0
             ):
-                found = _linear(consumer, constants)
-                if found is not None:
-                    yield found
+                quantization = _linear(consumer, constants)
+                if quantization is not None:
+                    yield quantization
                     break
 
 
@@ -163,6 +141,6 @@ def _from_inputs(
     scale_source = constants.get(_input(node, scale))
     if scale_source is None:
         return
-    found = _of_activation(tensor, scale_source, constants.get(_input(node, zero_point)))
-    if found is not None:
-        yield found
+    quantization = _of_activation(tensor, scale_source, constants.get(_input(node, zero_point)))
+    if quantization is not None:
+        yield quantization

@@ -19,6 +19,8 @@ import onnx
 import onnx.reference
 import onnx_ir as ir
 
+from ..facts import Refusal, RefusalKind
+from ..operators import QDQ_DOMAINS, STANDARD_DOMAINS
 from ..quantization import (
     ArraySource,
     NotUnderstoodError,
@@ -29,9 +31,6 @@ from ..quantization import (
     numpy_dtype,
 )
 from .model_file import Model, all_nodes, source_of, spell_data_type
-
-STANDARD_DOMAINS = ("", "ai.onnx")
-QDQ_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")
 
 # An operator may not make more elements than this out of fewer: ConstantOfShape can ask for 2^40.
 MAX_GROWN_ELEMENTS = 1 << 22
@@ -125,10 +124,10 @@ class ConstantTable:
         if source is not None:
             self._known[id(value)] = source
             return True
-        given = [v for v in node.inputs if v is not None]
-        if not given or not all(self.is_constant(v) or id(v) in self._opaque for v in given):
+        inputs = [v for v in node.inputs if v is not None]
+        if not inputs or not all(self.is_constant(v) or id(v) in self._opaque for v in inputs):
             return False
-        behind = [self._opaque[id(v)] for v in given if id(v) in self._opaque]
+        behind = [self._opaque[id(v)] for v in inputs if id(v) in self._opaque]
         self._opaque[id(value)] = behind[0] if behind else (node.domain, node.op_type)
         return True
 
@@ -212,9 +211,9 @@ def _static_shape(value: ir.Value) -> tuple[int, ...] | None:
 
 def _constant_node(node: ir.Node, value: ir.Value, path: Path | None) -> Source | None:
     name = value.name or ""
-    held = node.attributes.get("value")
-    if held is not None and held.type == ir.AttributeType.TENSOR and not held.is_ref():
-        return source_of(held.value, name, path)
+    tensor = node.attributes.get("value")
+    if tensor is not None and tensor.type == ir.AttributeType.TENSOR and not tensor.is_ref():
+        return source_of(tensor.value, name, path)
     attributes = attribute_values(node, with_tensors=False)
     for key, dtype in (
         ("value_float", np.float32),
@@ -244,10 +243,10 @@ def _evaluate(root: Computed) -> np.ndarray:
                 stack.extend(missing)
                 continue
             array = _run(source, [arrays[id(s)] for s in source.inputs])
-            given = max((arrays[id(s)].size for s in source.inputs if s is not None), default=0)  # type: ignore[union-attr]
-            budget -= max(0, array.size - given)
+            largest = max((arrays[id(s)].size for s in source.inputs if s is not None), default=0)  # type: ignore[union-attr]
+            budget -= max(0, array.size - largest)
             if budget < 0:
-                raise UnavailableError(f"{root.name!r} cannot be computed: it grows too large")
+                raise UnavailableError(Refusal(RefusalKind.GROWS_TOO_LARGE, name=root.name))
             arrays[id(source)] = array
         stack.pop()
     result = arrays[id(root)]
@@ -262,10 +261,14 @@ def _run(source: Computed, arrays: Sequence[np.ndarray | None]) -> np.ndarray:
     except UnavailableError:
         raise
     except Exception as error:  # the reference operators raise whatever numpy raises
-        raise UnavailableError(
-            f"{source.name!r} cannot be computed: {source.op_type} of "
-            f"{[a.shape for a in arrays if a is not None]} says {str(error)[:120]}"
-        ) from error
+        refusal = Refusal(
+            RefusalKind.OPERATOR_FAILS,
+            name=source.name,
+            operator=source.op_type,
+            shapes=tuple(a.shape for a in arrays if a is not None),
+            reason=str(error)[:120],
+        )
+        raise UnavailableError(refusal) from error
     result = np.asarray(result)
     if result.flags.writeable:
         result = result.view()
@@ -314,7 +317,7 @@ def quantization_of(
     """
     tensor, scale, zero_point = (*inputs, None, None, None)[:3]
     if tensor is None or scale is None:
-        raise NotUnderstoodError(f"{op_type} has no scale")
+        raise NotUnderstoodError(Refusal(RefusalKind.NO_SCALE, operator=op_type))
     named_type = attributes.get("output_dtype") or 0
     output_type = spell_data_type(ir.DataType(named_type)) if named_type else None
     quantizes = op_type == "QuantizeLinear"
@@ -335,10 +338,12 @@ def quantization_of(
 def _check_growth(source: Computed, arrays: Sequence[np.ndarray | None]) -> None:
     present = [a for a in arrays if a is not None]
     grown = _result_elements(source, present)
-    given = sum({id(a): a.size for a in present}.values())
-    if grown > max(MAX_GROWN_ELEMENTS, given):
+    present_elements = sum({id(a): a.size for a in present}.values())
+    if grown > max(MAX_GROWN_ELEMENTS, present_elements):
         raise UnavailableError(
-            f"{source.name!r} cannot be computed: {source.op_type} would make {grown:,} elements"
+            Refusal(
+                RefusalKind.OPERATOR_GROWS, name=source.name, operator=source.op_type, count=grown
+            )
         )
 
 

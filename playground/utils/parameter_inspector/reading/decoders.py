@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
 import onnx_ir as ir
 
+from ..facts import Refusal, RefusalKind
+from ..operators import BIT_OPERATORS, Operand
 from ..quantization import (
     ArraySource,
     DerivedSource,
@@ -43,7 +46,8 @@ class Stored:
     source: Source
     quantization: Quantization | None = None
     layout: tuple[LayoutStep, ...] = ()
-    problem: str = ""
+    problem: Refusal | None = None
+    is_unpacked: bool = False
 
     @property
     def root_name(self) -> str:
@@ -79,7 +83,13 @@ def read_dequantize_linear(node: ir.Node, constants: ConstantTable) -> Stored:
             limits = _clip_limits(inner, quantization.data_type)
         inner = inner.inputs[0]
     storage = " → ".join(reversed(steps))
-    return Stored(storage, codes, replace(quantization, limits=limits))
+    unpacked = unpacks_bits(steps)
+    return Stored(storage, codes, replace(quantization, limits=limits), is_unpacked=unpacked)
+
+
+def unpacks_bits(op_types: Iterable[str]) -> bool:
+    """Whether some operator takes narrower codes out of wider ones."""
+    return any(op_type in BIT_OPERATORS for op_type in op_types)
 
 
 def _clip_limits(clip: Computed, data_type: str) -> tuple[float, float]:
@@ -94,7 +104,7 @@ def read_trt_fp8(node: ir.Node, constants: ConstantTable) -> Stored:
     """TensorRT's float8 DequantizeLinear: codes may be kept as bytes."""
     codes, scale = (constants.get(node.inputs[i]) for i in (0, 1))
     if codes is None or scale is None:
-        raise NotUnderstoodError(f"{node.op_type} without constant codes and scale")
+        raise NotUnderstoodError(Refusal(RefusalKind.NO_CONSTANT_CODES, operator=node.op_type))
     if codes.data_type == "uint8":
         codes = DerivedSource(codes, _bytes_as_float8, codes.shape, "float8e4m3fn")
     return Stored(node.op_type, codes, create_quantization(codes, scale, None))
@@ -118,14 +128,10 @@ def read_qonnx_quant(node: ir.Node, constants: ConstantTable) -> Stored:
     )
     rounding = _QONNX_ROUNDING.get(str(attributes.get("rounding_mode", "ROUND")).upper())
     if rounding is None:
-        raise NotUnderstoodError(f"rounding mode {attributes['rounding_mode']!r} of {node.op_type}")
+        raise _refuse_value(RefusalKind.ROUNDING_MODE, node, attributes["rounding_mode"])
     data_type = _narrowest_type(limits)
     axis, vector = _as_vector(scale, weight.shape)
-    offset = np.asarray(zero_point.read(), np.float32)
-    if offset.size != 1 and offset.shape != scale.shape:
-        raise NotUnderstoodError(
-            f"zero-point has shape {offset.shape} but the scale has {scale.shape}"
-        )
+    offset = _qonnx_offset(zero_point, scale)
     derive = partial(
         _qonnx_codes,
         scale=scale.read(),
@@ -134,20 +140,19 @@ def read_qonnx_quant(node: ir.Node, constants: ConstantTable) -> Stored:
         rounding=rounding,
         data_type=data_type,
     )
-    quantization = Quantization(
-        data_type,
-        vector,
-        ArraySource(
-            zero_point.name,
-            offset.reshape(-1) if offset.size > 1 else offset.reshape(()),
-            "float32",
-        ),
-        axis=axis,
-        limits=limits,
-    )
-    return Stored(
-        node.op_type, DerivedSource(weight, derive, weight.shape, data_type), quantization
-    )
+    zeros = ArraySource(zero_point.name, offset.reshape(-1 if offset.size > 1 else ()), "float32")
+    quantization = Quantization(data_type, vector, zeros, axis=axis, limits=limits)
+    codes = DerivedSource(weight, derive, weight.shape, data_type)
+    return Stored(node.op_type, codes, quantization)
+
+
+def _qonnx_offset(zero_point: Source, scale: Source) -> np.ndarray:
+    offset = np.asarray(zero_point.read(), np.float32)
+    if offset.size != 1 and offset.shape != scale.shape:
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.ZERO_POINT_SHAPE, shape=offset.shape, scale_shape=scale.shape)
+        )
+    return offset
 
 
 _QONNX_ROUNDING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -218,7 +223,7 @@ def _narrowest_type(limits: tuple[float, float]) -> str:
         low, high = code_limits(f"{sign}{bits}")
         if low <= limits[0] and limits[1] <= high:
             return f"{sign}{bits}"
-    raise NotUnderstoodError(f"codes from {limits[0]:g} to {limits[1]:g} are wider than 32 bits")
+    raise NotUnderstoodError(Refusal(RefusalKind.CODES_TOO_WIDE, code_range=limits))
 
 
 def _as_vector(scale: Source, shape: tuple[int, ...]) -> tuple[int | None, Source]:
@@ -228,26 +233,36 @@ def _as_vector(scale: Source, shape: tuple[int, ...]) -> tuple[int | None, Sourc
         return None, ArraySource(scale.name, scale.read().astype(np.float32).reshape(()), "float32")
     axis = long[0] + len(shape) - len(scale.shape)
     if len(long) > 1 or axis < 0 or shape[axis] != scale.shape[long[0]]:
-        raise NotUnderstoodError(f"scale has shape {scale.shape} but the weight has {shape}")
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.SCALE_AGAINST_WEIGHT, shape=shape, scale_shape=scale.shape)
+        )
     return axis, ArraySource(scale.name, scale.read().astype(np.float32).reshape(-1), "float32")
 
 
 def _required(node: ir.Node, constants: ConstantTable, index: int) -> Source:
     source = constants.get(node.inputs[index]) if index < len(node.inputs) else None
     if source is None:
-        raise NotUnderstoodError(f"input {index} of {node.op_type} is not a constant")
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.INPUT_NOT_CONSTANT, operator=node.op_type, index=index)
+        )
     return source
+
+
+def _refuse_value(kind: RefusalKind, node: ir.Node, value: object) -> NotUnderstoodError:
+    """Return the error for an attribute whose value is not known."""
+    return NotUnderstoodError(Refusal(kind, operator=node.op_type, value=value))
 
 
 # ------------------------------------------------- operators that hold codes themselves
 
 
 def _packed(
-    node: ir.Node, constants: ConstantTable, indices: tuple[int, int, int]
+    node: ir.Node, constants: ConstantTable, operand: Operand
 ) -> tuple[Source, Source, Source | None]:
-    codes, scale = (_required(node, constants, i) for i in indices[:2])
-    zero_point = _optional(node, constants, indices[2])
-    return codes, scale, zero_point
+    """Return the codes and the scale of an operand, and its zero-point where there is one."""
+    codes, scale = (_required(node, constants, i) for i in (operand.index, operand.extra[0]))
+    has_zero_point = len(operand.extra) > 1
+    return codes, scale, _optional(node, constants, operand.extra[1]) if has_zero_point else None
 
 
 def _optional(node: ir.Node, constants: ConstantTable, index: int) -> Source | None:
@@ -256,54 +271,63 @@ def _optional(node: ir.Node, constants: ConstantTable, index: int) -> Source | N
     return _required(node, constants, index)
 
 
-def read_integer(
-    node: ir.Node, constants: ConstantTable, *, codes: int, scale: int, zero_point: int, axis: int
-) -> Stored:
-    """Codes, scale and zero-point are inputs of the layer itself (QLinearConv, QGemm ...)."""
-    source, scale_source, zero = _packed(node, constants, (codes, scale, zero_point))
-    quantization = create_quantization(source, scale_source, zero, axis=axis)
-    return Stored(node.op_type, source, quantization)
+def read_integer(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
+    """Codes, scale and zero-point are inputs of the layer itself (QLinearConv, QLinearMatMul)."""
+    return _read_codes(node, constants, operand, operand.axis)
 
 
-def read_gemm_weight(node: ir.Node, constants: ConstantTable) -> Stored:
-    axis = 0 if attribute_values(node).get("transB", 0) else 1
-    return read_integer(node, constants, codes=3, scale=4, zero_point=5, axis=axis)
+def read_gemm_weight(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
+    return _read_codes(node, constants, operand, 0 if attribute_values(node).get("transB") else 1)
 
 
-def read_implied_bias(
-    node: ir.Node, constants: ConstantTable, *, bias: int, scales: tuple[int, int]
-) -> Stored:
+def _read_codes(node: ir.Node, constants: ConstantTable, operand: Operand, axis: int) -> Stored:
+    codes, scale, zero_point = _packed(node, constants, operand)
+    quantization = create_quantization(codes, scale, zero_point, axis=axis)
+    return Stored(node.op_type, codes, quantization)
+
+
+def read_implied_bias(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
     """An int32 bias without a scale in the file: the product of the input's and the weight's."""
-    codes = _required(node, constants, bias)
+    codes = _required(node, constants, operand.index)
     if not is_integer(codes.data_type):
         return Stored(node.op_type, codes)
     alpha = np.float32(attribute_values(node).get("alpha", 1.0))
-    factors = [_required(node, constants, i).read().astype(np.float32) for i in scales]
+    factors = [_required(node, constants, i).read().astype(np.float32) for i in operand.extra]
     product = alpha * factors[0].reshape(-1)[:1] * factors[1].reshape(-1)
     scale = ArraySource(f"{codes.name} (implied scale)", product, "float32")
     return Stored(node.op_type, codes, create_quantization(codes, scale, None, axis=0))
 
 
-def read_matmul_nbits(node: ir.Node, constants: ConstantTable) -> Stored:
+def read_matmul_nbits(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
     """MatMulNBits: blobs [N, blocks, bytes] of codes, low bits first; the layer computes A·Wᵀ."""
     attributes = attribute_values(node)
     if attributes.get("weight_prepacked", 0):
-        raise NotUnderstoodError("the weight is prepacked for one device")
-    rows, columns = int(attributes["N"]), int(attributes["K"])
+        raise NotUnderstoodError(Refusal(RefusalKind.PREPACKED))
+    shape = int(attributes["N"]), int(attributes["K"])
     bits, block = int(attributes.get("bits", 4)), int(attributes["block_size"])
-    blob, scale, zero = _packed(node, constants, (1, 2, 3))
-    blocks = -(-columns // block)
-    if blob.data_type != "uint8" or int(np.prod(blob.shape)) != rows * blocks * (block * bits // 8):
-        raise NotUnderstoodError(
-            f"the blob is {blob.data_type} {blob.shape}, but N={rows}, K={columns}, bits={bits}, "
-            f"block_size={block} ask for uint8 {(rows, blocks, block * bits // 8)}"
+    blob, scale, zero = _packed(node, constants, operand)
+    _check_blob(blob, shape, bits, block)
+    codes = DerivedSource(blob, partial(unpack_rows, bits=bits, shape=shape), shape, f"uint{bits}")
+    groups = _optional(node, constants, operand.extra[2])
+    return Stored(node.op_type, codes, _blocked(codes, scale, zero, bits, 1, block, groups))
+
+
+def _check_blob(blob: Source, shape: tuple[int, int], bits: int, block: int) -> None:
+    expected = (shape[0], -(-shape[1] // block), block * bits // 8)
+    if blob.data_type == "uint8" and math.prod(blob.shape) == math.prod(expected):
+        return
+    raise NotUnderstoodError(
+        Refusal(
+            RefusalKind.PACKED_SHAPE,
+            data_type=blob.data_type,
+            expected_type="uint8",
+            shape=blob.shape,
+            expected_shape=expected,
+            weight_shape=shape,
+            bits=bits,
+            block_size=block,
         )
-    codes = DerivedSource(
-        blob, partial(unpack_rows, bits=bits, shape=(rows, columns)), (rows, columns), f"uint{bits}"
     )
-    groups = _optional(node, constants, 4)
-    quantization = _blocked(codes, scale, zero, bits, 1, block, groups)
-    return Stored(node.op_type, codes, quantization)
 
 
 def unpack_rows(blob: np.ndarray, *, bits: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -338,44 +362,54 @@ def _blocked(
     """Return the quantization of a block format: its zero-point is packed, float or implied."""
     rank = len(codes.shape)
     if not -rank <= axis < rank:
-        raise NotUnderstoodError(f"axis {axis} is outside a tensor of shape {codes.shape}")
+        raise NotUnderstoodError(Refusal(RefusalKind.AXIS_OUTSIDE, axis=axis, shape=codes.shape))
     axis %= rank
     shape = tuple(-(-d // block) if i == axis else d for i, d in enumerate(codes.shape))
-    if np.prod(scale.shape) != np.prod(shape):
+    if math.prod(scale.shape) != math.prod(shape):
         raise NotUnderstoodError(
-            f"scale has shape {scale.shape} but codes of shape {codes.shape} in blocks of {block} "
-            f"ask for {shape}"
+            Refusal(
+                RefusalKind.BLOCK_SCALE_SHAPE,
+                scale_shape=scale.shape,
+                shape=codes.shape,
+                block_size=block,
+                expected_shape=shape,
+            )
         )
-    data_type = codes.data_type
-    zero_source: Source
-    if zero is None:
-        midpoint = np.full((), 2 ** (bits - 1), np.uint8)
-        zero_source = ArraySource("implied midpoint", midpoint, data_type)
-    elif zero.data_type == "uint8":
-        zero_source = DerivedSource(
-            zero, partial(unpack_rows, bits=bits, shape=shape), shape, data_type
-        )
-    else:
-        zero_source = DerivedSource(zero, partial(np.reshape, shape=shape), shape, zero.data_type)
     scale_source: Source = DerivedSource(
         scale, partial(np.reshape, shape=shape), shape, scale.data_type
     )
+    zero_source = _blocked_zero_point(zero, codes.data_type, bits, shape)
     if groups is not None:
-        index = groups.read().reshape(-1)
-        if (
-            index.size != codes.shape[axis]
-            or index.min(initial=0) < 0
-            or index.max(initial=0) >= shape[axis]
-        ):
-            raise NotUnderstoodError(
-                f"g_idx of shape {groups.shape} does not name {shape[axis]} groups"
-            )
         block = 1
-        take = partial(np.take, indices=index, axis=axis)
+        take = partial(np.take, indices=_group_index(groups, codes.shape, shape, axis), axis=axis)
         scale_source = DerivedSource(scale_source, take, codes.shape, scale.data_type)
         if zero is not None:
             zero_source = DerivedSource(zero_source, take, codes.shape, zero_source.data_type)
-    return Quantization(data_type, scale_source, zero_source, axis=axis, block_size=block)
+    return Quantization(codes.data_type, scale_source, zero_source, axis=axis, block_size=block)
+
+
+def _blocked_zero_point(
+    zero: Source | None, data_type: str, bits: int, shape: tuple[int, ...]
+) -> Source:
+    if zero is None:
+        midpoint = np.full((), 2 ** (bits - 1), np.uint8)
+        return ArraySource("implied midpoint", midpoint, data_type)
+    if zero.data_type == "uint8":
+        return DerivedSource(zero, partial(unpack_rows, bits=bits, shape=shape), shape, data_type)
+    return DerivedSource(zero, partial(np.reshape, shape=shape), shape, zero.data_type)
+
+
+def _group_index(
+    groups: Source, codes_shape: tuple[int, ...], shape: tuple[int, ...], axis: int
+) -> np.ndarray:
+    """Return the block that each code along ``axis`` belongs to."""
+    index = groups.read().reshape(-1)
+    known = index.min(initial=0) >= 0 and index.max(initial=0) < shape[axis]
+    if index.size != codes_shape[axis] or not known:
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.GROUP_INDEX, shape=groups.shape, count=shape[axis])
+        )
+    return index
 
 
 # Source: onnxruntime, the tables of its 4-bit block kernels (bitsandbytes' FP4 and NF4).
@@ -391,25 +425,30 @@ NF4_LEVELS = (
 )  # fmt: skip
 
 
-def read_matmul_bnb4(node: ir.Node, constants: ConstantTable) -> Stored:
+def read_matmul_bnb4(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
     """MatMulBnb4: codes of a 16-level codebook, high nibble first, blocks over the flat weight."""
     attributes = attribute_values(node)
-    rows, columns = int(attributes["N"]), int(attributes["K"])
+    shape = int(attributes["N"]), int(attributes["K"])
     block = int(attributes["block_size"])
     levels = {0: FP4_LEVELS, 1: NF4_LEVELS}.get(int(attributes["quant_type"]))
     if levels is None:
-        raise NotUnderstoodError(f"quant_type {attributes['quant_type']} of {node.op_type}")
-    blob, absmax, _ = _packed(node, constants, (1, 2, len(node.inputs)))
-    count = rows * columns
-    if np.prod(blob.shape) != (count + 1) // 2 or np.prod(absmax.shape) != -(-count // block):
+        raise _refuse_value(RefusalKind.QUANT_TYPE, node, attributes["quant_type"])
+    blob, absmax, _ = _packed(node, constants, operand)
+    count = math.prod(shape)
+    if math.prod(blob.shape) != (count + 1) // 2 or math.prod(absmax.shape) != -(-count // block):
         raise NotUnderstoodError(
-            f"blob {blob.shape} and absmax {absmax.shape} do not fit N={rows}, K={columns}, "
-            f"block_size={block}"
+            Refusal(
+                RefusalKind.CODEBOOK_SHAPES,
+                shape=blob.shape,
+                scale_shape=absmax.shape,
+                weight_shape=shape,
+                block_size=block,
+            )
         )
     codes = DerivedSource(blob, partial(_unpack_high_first, count=count), (count,), "uint4")
     flat = DerivedSource(absmax, partial(np.reshape, shape=-1), absmax.shape, absmax.data_type)
     quantization = Quantization("uint4", flat, axis=0, block_size=block, levels=levels)
-    reshape = LayoutStep("Reshape", partial(np.reshape, shape=(rows, columns)))
+    reshape = LayoutStep("Reshape", partial(np.reshape, shape=shape))
     return Stored(node.op_type, codes, quantization, (reshape,))
 
 
@@ -418,10 +457,10 @@ def _unpack_high_first(blob: np.ndarray, *, count: int) -> np.ndarray:
     return np.stack((flat >> 4, flat & 15), axis=1).reshape(-1)[:count]
 
 
-def read_gather_blocks(node: ir.Node, constants: ConstantTable) -> Stored:
+def read_gather_blocks(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
     """GatherBlockQuantized: a table whose rows are dequantized as they are looked up."""
     attributes = attribute_values(node)
-    codes, scale, zero = _packed(node, constants, (0, 2, 3))
+    codes, scale, zero = _packed(node, constants, operand)
     bits = int(attributes.get("bits", 4))
     axis, block = int(attributes.get("quantize_axis", 1)), int(attributes.get("block_size", 128))
     if codes.data_type == "uint8":
@@ -435,11 +474,11 @@ def read_gather_blocks(node: ir.Node, constants: ConstantTable) -> Stored:
     )
 
 
-def read_lstm(node: ir.Node, constants: ConstantTable, *, indices: tuple[int, int, int]) -> Stored:
+def read_lstm(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
     """DynamicQuantizeLSTM: stored [directions, in, 4·hidden], transposed against ONNX's LSTM."""
-    codes, scale, zero = _packed(node, constants, indices)
+    codes, scale, zero = _packed(node, constants, operand)
     if len(codes.shape) != 3:
-        raise NotUnderstoodError(f"the weight has shape {codes.shape}, not three dimensions")
+        raise NotUnderstoodError(Refusal(RefusalKind.NOT_THREE_DIMENSIONS, shape=codes.shape))
     transpose = LayoutStep("Transpose", partial(np.transpose, axes=(0, 2, 1)))
     shape = (codes.shape[0], 1, *scale.shape[1:]) if len(scale.shape) == 2 else scale.shape
     if len(scale.shape) != 2:
@@ -459,17 +498,15 @@ def read_lstm(node: ir.Node, constants: ConstantTable, *, indices: tuple[int, in
     return Stored(node.op_type, codes, quantization, (transpose,))
 
 
-def read_qmoe(node: ir.Node, constants: ConstantTable, *, indices: tuple[int, int, int]) -> Stored:
+def read_qmoe(node: ir.Node, constants: ConstantTable, operand: Operand) -> Stored:
     """QMoE: experts [E, N, K] packed low bits first, one scale per row, or per block of a row."""
     attributes = attribute_values(node)
     if attributes.get("weights_prepacked", -1) != 0:
-        raise NotUnderstoodError(
-            "the weights' layout is left to the device (weights_prepacked is not 0)"
-        )
+        raise NotUnderstoodError(Refusal(RefusalKind.LAYOUT_LEFT_TO_DEVICE))
     if str(attributes.get("quant_type", "int")) not in ("int", ""):
-        raise NotUnderstoodError(f"quant_type {attributes['quant_type']!r} of QMoE is not decoded")
+        raise _refuse_value(RefusalKind.QUANT_TYPE_NOT_DECODED, node, attributes["quant_type"])
     bits = int(attributes.get("expert_weight_bits", 4))
-    blob, scale, zero = _packed(node, constants, indices)
+    blob, scale, zero = _packed(node, constants, operand)
     shape = (*blob.shape[:-1], blob.shape[-1] * (8 // bits))
     codes = DerivedSource(blob, partial(unpack_rows, bits=bits, shape=shape), shape, f"uint{bits}")
     block = int(attributes.get("block_size", 0)) or shape[-1]

@@ -7,41 +7,36 @@ import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
 
+from ..facts import Refusal, RefusalKind
+from ..operators import QDQ_DOMAINS, STANDARD_DOMAINS, Operand, operator_named
 from ..quantization import (
     ArraySource,
     NotUnderstoodError,
+    RefusedError,
     Source,
     UnavailableError,
     create_quantization,
 )
 from ..records import Layer, LayerParams, WeightTensor
 from .activation_scales import (
-    QLINEAR_OUTPUT,
     activation_quantization,
     input_quantizations,
     output_quantizations,
 )
-from .constants import (
-    QDQ_DOMAINS,
-    STANDARD_DOMAINS,
-    ConstantTable,
-    attribute_values,
-)
+from .constants import ConstantTable, attribute_values
 from .decoders import Stored
 from .model_file import Model, all_nodes, printable
-from .storage import DEQUANTIZERS, MICROSOFT, REFUSED, Operand, operands_of
+from .storage import READERS, operands_of, refusal_of
 from .tracing import IntegerChain, trace_gathered, trace_integer_output, trace_operand
 
-_INTEGER_OPERATORS = {"MatMulInteger": -1, "ConvInteger": 0}
-_PLUMBING = frozenset(
-    ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity")
-)
-_QUANTIZERS = frozenset(op for _, op in DEQUANTIZERS) | {"TRT_FP8QuantizeLinear"}
+# Attributes and shapes come from the file, and nothing promises that they fit together.
+_MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
 
 _listed: weakref.WeakKeyDictionary[Model, tuple[Layer, ...]] = weakref.WeakKeyDictionary()
 
@@ -131,14 +126,13 @@ def _list_layers(model: Model) -> tuple[Layer, ...]:
 
 
 def _is_plumbing(node: ir.Node, constants: ConstantTable) -> bool:
-    if node.op_type in _PLUMBING and node.domain in QDQ_DOMAINS:
+    operator = operator_named(node.op_type)
+    if operator.is_quantizer or (operator.is_plumbing and node.domain in QDQ_DOMAINS):
         return True
-    if node.op_type in _QUANTIZERS:
+    inputs = [value for value in node.inputs if value is not None]
+    if inputs and all(constants.is_constant(value) for value in inputs):
         return True
-    given = [value for value in node.inputs if value is not None]
-    if given and all(constants.is_constant(value) for value in given):
-        return True
-    producer = given[0].producer() if given else None
+    producer = inputs[0].producer() if inputs else None
     return node.op_type == "Clip" and producer is not None and producer.op_type == "QuantizeLinear"
 
 
@@ -172,16 +166,7 @@ def _create_layer(
     constants: ConstantTable,
     chain: IntegerChain | NotUnderstoodError | None,
 ) -> Layer:
-    parameters: list[WeightTensor] = []
-    problems: list[str] = []
-    if chain is not None:
-        readers = [_read_integer_operator(node, constants, chain)]
-    else:
-        readers = [_read_operand(node, operand, constants) for operand in operands_of(node)]
-    for read in readers:
-        for found in read:
-            (problems if isinstance(found, str) else parameters).append(found)  # type: ignore[arg-type]
-    problems += _unknown_operator(node, constants)
+    parameters, refusals = _read_parameters(node, constants, chain)
     outputs = (chain.output.name or "",) if isinstance(chain, IntegerChain) else _output_names(node)
     return Layer(
         name=name,
@@ -194,39 +179,63 @@ def _create_layer(
         parameters=tuple(parameters),
         inputs=tuple(input_quantizations(node, constants)),
         outputs=tuple(output_quantizations(node, constants)),
-        not_understood=tuple(problems),
+        not_understood=(*refusals, *_unknown_operator(node, constants)),
         attributes=attribute_values(node, with_tensors=False),
     )
 
 
+def _read_parameters(
+    node: ir.Node, constants: ConstantTable, chain: IntegerChain | NotUnderstoodError | None
+) -> tuple[list[WeightTensor], list[Refusal]]:
+    """Return the parameters of a layer, and why others cannot be read."""
+    parameters: list[WeightTensor] = []
+    refusals: list[Refusal] = []
+    if chain is not None:
+        readings = [_read_integer_operator(node, constants, chain)]
+    else:
+        readings = [_read_operand(node, operand, constants) for operand in operands_of(node)]
+    for reading in readings:
+        for result in reading:
+            if isinstance(result, Refusal):
+                refusals.append(result)
+            else:
+                parameters.append(result)
+    return parameters, refusals
+
+
 def _read_operand(
     node: ir.Node, operand: Operand, constants: ConstantTable
-) -> Iterator[WeightTensor | str]:
-    """Yield the parameter in one input of a layer, or the reason why it cannot be read."""
+) -> Iterator[WeightTensor | Refusal]:
+    """Yield the parameter in one input of a layer, or why it cannot be read."""
     value = node.inputs[operand.index] if operand.index < len(node.inputs) else None
     if value is None:
         return
+    slot = partial(replace, slot=operand.slot, op_type=node.op_type)
     try:
-        if operand.read is not None:
-            stored = operand.read(node, constants) if constants.is_constant(value) else None
-        elif node.op_type == "Gather" and constants.is_constant(value):
-            stored = _read_table(node, value, constants)
-        else:
-            stored = trace_operand(value, constants)
-        if stored is None:
-            return
-        weight = _as_weight(operand, stored, node)
-        if stored.problem:
-            yield f"{operand.slot} of {node.op_type}: {stored.problem}"
-    except (NotUnderstoodError, UnavailableError) as error:
-        yield f"{operand.slot} of {node.op_type}: {error}"
+        stored = _read_stored(node, operand, value, constants)
+        weight = _as_weight(operand, stored, node) if stored is not None else None
+    except RefusedError as error:
+        yield slot(error.refusal)
         return
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # Attributes and shapes come from the file, and nothing promises that they fit together.
-        yield f"{operand.slot} of {node.op_type}: inputs and attributes do not fit ({error!r})"
+    except _MISFITS as error:
+        yield slot(Refusal(RefusalKind.DOES_NOT_FIT, reason=repr(error)))
         return
+    if stored is not None and stored.problem is not None:
+        yield slot(stored.problem)
     if weight is not None:
         yield weight
+
+
+def _read_stored(
+    node: ir.Node, operand: Operand, value: ir.Value, constants: ConstantTable
+) -> Stored | None:
+    """Return an operand as it is stored, None where it is an activation."""
+    if operand.form is not None:
+        read = READERS[operand.form]
+        return read(node, constants, operand) if constants.is_constant(value) else None
+    if node.op_type == "Gather" and constants.is_constant(value):
+        return _read_table(node, value, constants)
+    return trace_operand(value, constants)
 
 
 def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor | None:
@@ -248,18 +257,18 @@ def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor 
         quantization=stored.quantization,
         layout=stored.layout,
         channel_axis=axis if axis is None or axis < len(shape) else None,
+        is_unpacked=stored.is_unpacked,
     )
 
 
 def _check_groups(node: ir.Node, operand: Operand, shape: tuple[int, ...]) -> None:
     """Refuse a ConvTranspose whose groups do not divide its input channels."""
-    if node.op_type != "ConvTranspose" or operand.slot != "weight" or not shape:
+    transposed = operator_named(node.op_type).is_transposed
+    if not transposed or operand.slot != "weight" or not shape:
         return
     groups = attribute_values(node).get("group", 1)
     if not isinstance(groups, int) or groups < 1 or shape[0] % groups:
-        raise NotUnderstoodError(
-            f"{shape[0]} input channels cannot be divided into {groups!r} groups"
-        )
+        raise NotUnderstoodError(Refusal(RefusalKind.GROUPS, count=shape[0], value=groups))
 
 
 def _layer_shape(stored: Stored) -> tuple[int, ...]:
@@ -273,7 +282,13 @@ def _layer_shape(stored: Stored) -> tuple[int, ...]:
         try:
             array = step.apply(array)
         except ValueError as error:
-            raise NotUnderstoodError(f"{step.op_type} of shape {array.shape}: {error}") from error
+            refusal = Refusal(
+                RefusalKind.LAYOUT_STEP,
+                operator=step.op_type,
+                shape=array.shape,
+                reason=str(error),
+            )
+            raise NotUnderstoodError(refusal) from error
     return array.shape
 
 
@@ -307,70 +322,88 @@ def _integer_chains(
     nodes: list[ir.Node], constants: ConstantTable
 ) -> Iterator[tuple[int, IntegerChain | NotUnderstoodError]]:
     for node in nodes:
-        if node.op_type in _INTEGER_OPERATORS and node.domain in STANDARD_DOMAINS:
-            try:
-                yield id(node), trace_integer_output(node, constants)
-            except NotUnderstoodError as error:
-                yield id(node), error
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                yield id(node), NotUnderstoodError(f"what follows it is malformed ({error!r})")
+        is_integer_operator = operator_named(node.op_type).integer_axis is not None
+        if is_integer_operator and node.domain in STANDARD_DOMAINS:
+            yield id(node), _trace_chain(node, constants)
+
+
+def _trace_chain(node: ir.Node, constants: ConstantTable) -> IntegerChain | NotUnderstoodError:
+    try:
+        return trace_integer_output(node, constants)
+    except NotUnderstoodError as error:
+        return error
+    except _MISFITS as error:
+        return NotUnderstoodError(Refusal(RefusalKind.MALFORMED_AFTER, reason=repr(error)))
 
 
 def _read_integer_operator(
     node: ir.Node, constants: ConstantTable, chain: IntegerChain | NotUnderstoodError
-) -> Iterator[WeightTensor | str]:
+) -> Iterator[WeightTensor | Refusal]:
     """Yield the weight (and the int32 bias) of MatMulInteger or ConvInteger."""
     value = node.inputs[1] if len(node.inputs) > 1 else None
     if not constants.is_constant(value):
         return
+    slot = partial(replace, slot="weight", op_type=node.op_type)
     try:
         if isinstance(chain, NotUnderstoodError):
             raise chain
-        codes = constants.get(value)
-        zero_point = constants.get(node.inputs[3]) if len(node.inputs) > 3 else None
-        assert codes is not None
-        scale = _weight_scale(node, chain, constants)
-        axis = _INTEGER_OPERATORS[node.op_type]
-        quantization = create_quantization(codes, scale, zero_point, axis=axis)
-        stored = Stored(node.op_type, codes, quantization)
-        operand = Operand("weight", 1)
-        weight = _as_weight(operand, stored, node)
-        assert weight is not None
-        yield replace(weight, channel_axis=axis % len(weight.shape))
-        if chain.bias is not None:
-            factors = [s.read().astype(np.float32).reshape(-1) for s in chain.factors]
-            if not chain.activations and factors:
-                product = np.prod(np.broadcast_arrays(*factors), axis=0)
-                implied = ArraySource("implied scale", product.astype(np.float32), "float32")
-                bias = create_quantization(chain.bias, implied, None, axis=-1)
-                yield WeightTensor(
-                    "bias", chain.bias.name, node.op_type, chain.bias, chain.bias.shape, bias
-                )
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        yield f"weight of {node.op_type}: {error}"
+        yield _integer_weight(node, constants, chain)
+        bias = _integer_bias(node, chain)
+        if bias is not None:
+            yield bias
+    except RefusedError as error:
+        yield slot(error.refusal)
+    except _MISFITS as error:
+        yield slot(Refusal(RefusalKind.LIBRARY, reason=str(error)))
+
+
+def _integer_weight(node: ir.Node, constants: ConstantTable, chain: IntegerChain) -> WeightTensor:
+    codes, axis = constants.get(node.inputs[1]), operator_named(node.op_type).integer_axis
+    assert codes is not None and axis is not None
+    zero_point = constants.get(node.inputs[3]) if len(node.inputs) > 3 else None
+    scale = _weight_scale(node, chain, constants)
+    quantization = create_quantization(codes, scale, zero_point, axis=axis)
+    weight = _as_weight(Operand("weight", 1), Stored(node.op_type, codes, quantization), node)
+    assert weight is not None
+    return replace(weight, channel_axis=axis % len(weight.shape))
+
+
+def _integer_bias(node: ir.Node, chain: IntegerChain) -> WeightTensor | None:
+    """Return the int32 bias, None where the product of the scales is not known."""
+    if chain.bias is None or chain.activations or not chain.factors:
+        return None
+    factors = [source.read().astype(np.float32).reshape(-1) for source in chain.factors]
+    product = np.prod(np.broadcast_arrays(*factors), axis=0)
+    implied = ArraySource("implied scale", product.astype(np.float32), "float32")
+    quantization = create_quantization(chain.bias, implied, None, axis=-1)
+    return WeightTensor(
+        "bias", chain.bias.name, node.op_type, chain.bias, chain.bias.shape, quantization
+    )
 
 
 def _weight_scale(node: ir.Node, chain: IntegerChain, constants: ConstantTable) -> Source:
     """Return the weight's part of the scales that the integers are multiplied by."""
     if not chain.factors:
-        raise NotUnderstoodError("the scale that follows is computed while the model runs")
+        raise NotUnderstoodError(Refusal(RefusalKind.SCALE_COMPUTED))
     if chain.activations and len(chain.factors) == 1:
         factor = chain.factors[0]
-        if len(factor.shape) <= 1:
-            return factor
-        return ArraySource(factor.name, factor.read().reshape(-1), factor.data_type)
+        return factor if len(factor.shape) <= 1 else _flat(factor)
     factors = [factor.read().astype(np.float32).reshape(-1) for factor in chain.factors]
     product = np.prod(np.broadcast_arrays(*factors), axis=0).astype(np.float32)
     if not chain.activations:
-        activation = activation_quantization(node.inputs[0], constants)
-        if activation is None or activation.quantization is None:
-            raise NotUnderstoodError("the scales of input and weight stand multiplied in the file")
-        scale = activation.quantization.scale.astype(np.float32).reshape(-1)
+        scale = _input_scale(node, constants)
         equal = [i for i, f in enumerate(factors) if f.size == 1 and f[0] == scale[0]]
         if len(factors) == 2 and equal:
             return _flat(chain.factors[1 - equal[0]])
         product = product / scale
     return ArraySource(f"{chain.factors[0].name} (product)", product, "float32")
+
+
+def _input_scale(node: ir.Node, constants: ConstantTable) -> np.ndarray:
+    activation = activation_quantization(node.inputs[0], constants)
+    if activation is None or activation.quantization is None:
+        raise NotUnderstoodError(Refusal(RefusalKind.SCALES_MULTIPLIED))
+    return activation.quantization.scale.astype(np.float32).reshape(-1)
 
 
 def _flat(source: Source) -> Source:
@@ -380,24 +413,31 @@ def _flat(source: Source) -> Source:
 # ------------------------------------------------- what is said, and biases in an Add
 
 
-def _unknown_operator(node: ir.Node, constants: ConstantTable) -> list[str]:
+def _unknown_operator(node: ir.Node, constants: ConstantTable) -> list[Refusal]:
     """Return why a layer's constants are not read, where its operator is not known."""
-    if (node.domain, node.op_type) in REFUSED:
-        return [REFUSED[node.domain, node.op_type]]
-    known = node.domain in STANDARD_DOMAINS or operands_of(node) or node.op_type in QLINEAR_OUTPUT
-    if known or (node.domain == MICROSOFT and not _tensor_constants(node, constants)):
+    refusal = refusal_of(node.domain, node.op_type)
+    if refusal is not None:
+        return [refusal]
+    has_output_scale = operator_named(node.op_type).output_scale is not None
+    if node.domain in STANDARD_DOMAINS or operands_of(node) or has_output_scale:
         return []
-    constant = _tensor_constants(node, constants)
-    if not constant:
+    names = _tensor_constants(node, constants)
+    if not names:
         return []
-    names = ", ".join(repr(name) for name in constant[:3])
     op_type = printable(node.op_type)
-    return [f"operator {op_type} of domain {node.domain!r} is not known; it holds {names}"]
+    return [
+        Refusal(
+            RefusalKind.UNKNOWN_OPERATOR,
+            operator=op_type,
+            domain=node.domain,
+            names=tuple(names[:3]),
+        )
+    ]
 
 
 def _tensor_constants(node: ir.Node, constants: ConstantTable) -> list[str]:
-    found = [(v, constants.get(v)) for v in node.inputs if v is not None]
-    return [v.name or "" for v, source in found if source is not None and _is_tensor(source)]
+    sources = [(v, constants.get(v)) for v in node.inputs if v is not None]
+    return [v.name or "" for v, source in sources if source is not None and _is_tensor(source)]
 
 
 def _is_tensor(source: Source) -> bool:
@@ -430,7 +470,7 @@ def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]
         if not _is_bias_shaped(layer.weight, owner):
             continue
         bias = replace(layer.weight, slot="bias")
-        added = replace(bias, notes=(*bias.notes, f"added by {layer.name}"))
+        added = replace(bias, added_by=layer.name)
         result[owner.index] = replace(owner, parameters=(*owner.parameters, added))
         result[layer.index] = replace(layer, parameters=(bias,))
     return result
@@ -442,7 +482,8 @@ def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
     if weight is None or weight.channel_axis is None:
         return False
     channels = weight.shape[weight.channel_axis]
-    if owner.op_type == "ConvTranspose":
+    operator = operator_named(owner.op_type)
+    if operator.is_transposed:
         channels *= owner.attribute("group", 1)
     long = [i for i, d in enumerate(added.shape) if d != 1]
     if not long:
@@ -451,7 +492,7 @@ def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
         return False
     # Images have their channels at position 1, products at the end.
     from_end = len(added.shape) - long[0]
-    spatial = len(weight.shape) - 2 if "Conv" in owner.op_type else 0
+    spatial = len(weight.shape) - 2 if operator.is_convolution else 0
     return from_end == 1 + spatial
 
 
@@ -465,7 +506,7 @@ def _only_source(value: ir.Value) -> str:
         if not _is_used_once(value) or value.is_graph_output():
             return ""
         node = value.producer()
-        if node is None or node.op_type not in _PLUMBING or not node.inputs:
+        if node is None or not operator_named(node.op_type).is_plumbing or not node.inputs:
             return value.name or ""
         following = node.inputs[0]
         if following is None:

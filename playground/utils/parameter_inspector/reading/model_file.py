@@ -20,7 +20,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from ..quantization import Source, UnavailableError
+from ..facts import Refusal, RefusalKind
+from ..quantization import RefusedError, Source, UnavailableError
 from .protobuf_fields import (
     IN_THIS_FILE,
     MAX_GRAPH_BYTES,
@@ -41,7 +42,7 @@ _DATA_TYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64"}
 _ONNX_NAMES = {name: data_type.name for data_type, name in _DATA_TYPE_NAMES.items()}
 
 
-class ModelFileError(ValueError):
+class ModelFileError(RefusedError):
     """The file is not a model that can be read. The message is one sentence for the reader."""
 
 
@@ -97,9 +98,10 @@ class TensorSource:
         try:
             array = self.tensor.numpy()
         except Exception as error:  # onnx_ir raises whatever a malformed tensor leads to
-            raise UnavailableError(
-                f"tensor {self.name!r} cannot be read: {_one_line(error)}"
-            ) from error
+            refusal = Refusal(
+                RefusalKind.TENSOR_UNREADABLE, name=self.name, reason=_one_line(error)
+            )
+            raise UnavailableError(refusal) from error
         return _read_only(array)
 
     def _check_size(self, proto: onnx.TensorProto) -> None:
@@ -112,7 +114,7 @@ class TensorSource:
         entries = sum(len(f) for f in (*fields, proto.uint64_data, proto.string_data))
         if wanted > 16 * entries:
             raise UnavailableError(
-                f"tensor {self.name!r} of shape {self.shape} has {entries:,} numbers in the file"
+                Refusal(RefusalKind.TENSOR_ENTRIES, name=self.name, shape=self.shape, count=entries)
             )
 
 
@@ -160,25 +162,39 @@ class FileSource:
         if self.length is not None:
             _check_length(self.name, self.shape, dtype, self.length)
         if self.folder is not None:
-            _check_inside(self.name, self.path, self.folder, self.location)
+            self._check_inside(self.folder)
         try:
             file = self.path.open("rb", buffering=0)
         except OSError as error:
-            raise UnavailableError(
-                f"tensor {self.name!r}: {self.place} cannot be read: {error.strerror or error}"
-            ) from error
+            raise self.refuse(RefusalKind.DATA_UNREADABLE, reason=_system_says(error)) from error
         size = os.fstat(file.fileno()).st_size
         if self.offset < 0 or self.offset + wanted > size:
             file.close()
-            raise UnavailableError(
-                f"tensor {self.name!r} ends at byte {self.offset + wanted:,} of "
-                f"{self.place}, which has {size:,}"
-            )
+            raise self.refuse(RefusalKind.DATA_CUT_OFF, limit=self.offset + wanted, count=size)
         return OpenTensor(self, file, dtype, wanted)
 
-    @property
-    def place(self) -> str:
-        return "the model file" if self.folder is None else f"its external file {self.location!r}"
+    def refuse(
+        self, kind: RefusalKind, *, limit: int = 0, count: int = 0, reason: str = ""
+    ) -> UnavailableError:
+        """Return the error that says why the bytes are not there."""
+        location = None if self.folder is None else self.location
+        return UnavailableError(
+            Refusal(
+                kind, name=self.name, location=location, limit=limit, count=count, reason=reason
+            )
+        )
+
+    def _check_inside(self, folder: Path) -> None:
+        """Refuse external data outside the model's folder, and what is not a regular file."""
+        try:
+            target = self.path.resolve(strict=True)
+            status = target.stat()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self.refuse(RefusalKind.EXTERNAL_MISSING) from error
+        if not target.is_relative_to(folder.resolve()):
+            raise self.refuse(RefusalKind.EXTERNAL_OUTSIDE)
+        if not stat.S_ISREG(status.st_mode):
+            raise self.refuse(RefusalKind.EXTERNAL_NOT_REGULAR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,15 +220,10 @@ class OpenTensor:
                     self.file.fileno(), [buffer[filled:]], self.source.offset + start + filled
                 )
             except OSError as error:
-                raise UnavailableError(
-                    f"tensor {self.source.name!r}: {self.source.place} cannot be read: "
-                    f"{error.strerror or error}"
-                ) from error
+                reason = _system_says(error)
+                raise self.source.refuse(RefusalKind.DATA_UNREADABLE, reason=reason) from error
             if not count:
-                raise UnavailableError(
-                    f"tensor {self.source.name!r}: {self.source.place} became shorter while it "
-                    "was read"
-                )
+                raise self.source.refuse(RefusalKind.DATA_SHRANK)
             filled += count
 
     def __enter__(self) -> OpenTensor:
@@ -250,37 +261,32 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _byte_count(name: str, shape: tuple[int, ...], dtype: ir.DataType) -> int:
     if any(d < 0 for d in shape):
-        raise UnavailableError(f"tensor {name!r} has an impossible shape {shape}")
+        raise UnavailableError(Refusal(RefusalKind.TENSOR_SHAPE, name=name, shape=shape))
     try:
         return math.ceil(dtype.bitwidth * math.prod(shape) / 8)
     except TypeError as error:
-        raise UnavailableError(
-            f"tensor {name!r} has data type {dtype}, which has no known layout"
-        ) from error
+        refusal = Refusal(RefusalKind.TENSOR_TYPE, name=name, data_type=str(dtype))
+        raise UnavailableError(refusal) from error
 
 
-def _check_length(name: str, shape: tuple[int, ...], dtype: ir.DataType, found: int) -> None:
+def _check_length(name: str, shape: tuple[int, ...], dtype: ir.DataType, byte_count: int) -> None:
     """Refuse before anything of the declared size is allocated."""
     expected = _byte_count(name, shape, dtype)
-    if expected != found:
+    if expected != byte_count:
         raise UnavailableError(
-            f"tensor {name!r} of shape {shape} and type {spell_data_type(dtype)} needs "
-            f"{expected:,} bytes, the file holds {found:,}"
+            Refusal(
+                RefusalKind.TENSOR_BYTES,
+                name=name,
+                shape=shape,
+                data_type=spell_data_type(dtype),
+                limit=expected,
+                count=byte_count,
+            )
         )
 
 
-def _check_inside(name: str, path: Path, folder: Path, location: str) -> None:
-    """Refuse external data outside the model's folder, and what is not a regular file."""
-    where = f"tensor {name!r}: its external file {location!r}"
-    try:
-        target = path.resolve(strict=True)
-        status = target.stat()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UnavailableError(f"{where} is missing") from error
-    if not target.is_relative_to(folder.resolve()):
-        raise UnavailableError(f"{where} is outside the model's folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise UnavailableError(f"{where} is not a regular file")
+def _system_says(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def data_type_name(tensor: ir.TensorProtocol) -> str:
@@ -325,64 +331,51 @@ def printable(text: str) -> str:
     )
 
 
+def _refuse_file(
+    kind: RefusalKind, name: str, *, limit: int = 0, reason: str = ""
+) -> ModelFileError:
+    return ModelFileError(Refusal(kind, name=name, limit=limit, reason=reason))
+
+
 def _parse(path: Path) -> onnx.ModelProto:
     name = printable(path.name)
     try:
         if not path.is_file():
-            raise ModelFileError(f"{name}: there is no such file")
+            raise _refuse_file(RefusalKind.NO_FILE, name)
         with path.open("rb") as file:
             _refuse_other_formats(name, file.read(512))
-        proto = read_without_payloads(path)
+        return read_without_payloads(path)
     except GraphTooLargeError:
-        raise ModelFileError(
-            f"{name}: its nodes, tensors and attributes, without the weights, would take more than "
-            f"{MAX_GRAPH_BYTES // 10**6} MB once opened: split the model, or export it with fewer "
-            "nodes"
-        ) from None
+        raise _refuse_file(RefusalKind.GRAPH_TOO_LARGE, name, limit=MAX_GRAPH_BYTES) from None
     except OSError as error:
-        raise ModelFileError(f"{name} cannot be opened: {error.strerror or error}") from error
+        raise _refuse_file(RefusalKind.FILE_UNREADABLE, name, reason=_system_says(error)) from error
     except google.protobuf.message.DecodeError as error:
-        raise ModelFileError(
-            f"{name} is not a complete ONNX file: it is another format, damaged or cut "
-            "off; fetch it again"
-        ) from error
-    return proto
+        raise _refuse_file(RefusalKind.FILE_INCOMPLETE, name) from error
 
 
 def _refuse_other_formats(name: str, head: bytes) -> None:
     """Tell the files that people mistake for ONNX by their first bytes."""
     if not head:
-        raise ModelFileError(f"{name} is empty")
+        raise _refuse_file(RefusalKind.FILE_EMPTY, name)
     if head.startswith(b"version https://git-lfs"):
-        raise ModelFileError(f"{name} is a Git LFS pointer, not the model: run `git lfs pull`")
+        raise _refuse_file(RefusalKind.GIT_LFS_POINTER, name)
     if head.lstrip()[:1] == b"<":
-        raise ModelFileError(f"{name} is a web page or XML, not a model: download the raw file")
+        raise _refuse_file(RefusalKind.WEB_PAGE, name)
     if head[4:8] == b"ORTM":
-        raise ModelFileError(
-            f"{name} is in onnxruntime's .ort format, whose weights cannot be read: "
-            "open the .onnx it was made from"
-        )
+        raise _refuse_file(RefusalKind.ORT_FORMAT, name)
 
 
 def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int) -> Model:
     name = printable(name)
     if not proto.graph.node and not proto.graph.initializer:
-        raise ModelFileError(f"{name} holds no graph: it is not an ONNX model, or an empty one")
+        raise _refuse_file(RefusalKind.NO_GRAPH, name)
     try:
-        _drop_repeated_initializers(proto.graph)
-        _fill_in_sparse_initializers(proto.graph)
-        _forget_unknown_data_types(proto.graph)
-        model = ir.serde.deserialize_model(proto)
-        if model.functions:
-            _check_inlining(name, model)
-            InlinePass()(model)
-        _check_names_are_text(name, model.graph)
+        model = _deserialize(proto, name)
     except ModelFileError:
         raise
     except Exception as error:  # onnx_ir has no single class for a graph it cannot read
-        raise ModelFileError(
-            f"{name}: the graph cannot be understood: {_one_line(error)}"
-        ) from error
+        reason = _one_line(error)
+        raise _refuse_file(RefusalKind.GRAPH_UNREADABLE, name, reason=reason) from error
     opsets = model.opset_imports
     return Model(
         path,
@@ -392,6 +385,19 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
         _as_text(proto.producer_name),
         size,
     )
+
+
+def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
+    """Return the model with its functions inlined, and what onnx_ir does not read mended."""
+    _drop_repeated_initializers(proto.graph)
+    _fill_in_sparse_initializers(proto.graph)
+    _forget_unknown_data_types(proto.graph)
+    model = ir.serde.deserialize_model(proto)
+    if model.functions:
+        _check_inlining(name, model)
+        InlinePass()(model)
+    _check_names_are_text(name, model.graph)
+    return model
 
 
 def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
@@ -405,12 +411,12 @@ def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
         by_name.setdefault(tensor.name, []).append(tensor)
     if len(by_name) == len(graph.initializer):
         return
-    kept = [
+    used = [
         same[-1] if len(same) == 1 or _payload_bytes(same[-1]) < 128 else same[-2]
         for same in by_name.values()
     ]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(used)
 
 
 def _check_names_are_text(name: str, graph: ir.Graph) -> None:
@@ -418,8 +424,8 @@ def _check_names_are_text(name: str, graph: ir.Graph) -> None:
     for node in graph.all_nodes():
         values = (*node.inputs, *node.outputs)
         names = (node.name, node.op_type, node.domain, *(v.name for v in values if v is not None))
-        if any(isinstance(given, bytes) for given in names):
-            raise ModelFileError(f"{name}: a name in it is not UTF-8 text; the file is damaged")
+        if any(isinstance(text, bytes) for text in names):
+            raise _refuse_file(RefusalKind.NAME_NOT_TEXT, name)
 
 
 def _payload_bytes(tensor: onnx.TensorProto) -> int:
@@ -479,7 +485,9 @@ def _check_inlining(name: str, model: ir.Model) -> None:
         if callee not in model.functions:
             return 1
         if callee in callers:
-            raise ModelFileError(f"{name}: function {callee[1]!r} calls itself")
+            raise ModelFileError(
+                Refusal(RefusalKind.FUNCTION_CALLS_ITSELF, name=name, operator=callee[1])
+            )
         if callee not in sizes:
             body = model.functions[callee].all_nodes()
             sizes[callee] = sum(expanded(inner, (*callers, callee)) for inner in body)
@@ -488,7 +496,7 @@ def _check_inlining(name: str, model: ir.Model) -> None:
     total = sum(expanded(node, ()) for node in model.graph.all_nodes())
     if total > MAX_INLINED_NODES:
         raise ModelFileError(
-            f"{name}: its functions expand to {total:,} nodes, more than {MAX_INLINED_NODES:,}"
+            Refusal(RefusalKind.TOO_MANY_NODES, name=name, count=total, limit=MAX_INLINED_NODES)
         )
 
 

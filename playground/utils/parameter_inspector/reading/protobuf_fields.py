@@ -91,7 +91,7 @@ _FIELD_BYTES = {
     ("ModelProto", 14): 80,
 }
 # Packed numbers: so many bytes for each in the file, where an integer may be a single one.
-# MeasuredWeight: protobuf grows its arrays by doubling.
+# Measured: protobuf grows its arrays by doubling.
 _PACKED_FACTORS = {
     ("TensorProto", 1): 36,
     ("TensorProto", 5): 12,
@@ -245,8 +245,8 @@ def _inner_bytes(content: bytes, message: str, depth: int) -> int:
                 total += _opened_bytes(message, tag >> 3, length)
                 inner = fields.get(tag >> 3)
                 if length and inner in _FIELDS and depth < _MAX_DEPTH:
-                    held = content[position : position + length]
-                    total += _inner_bytes(held, inner, depth + 1)
+                    body = content[position : position + length]
+                    total += _inner_bytes(body, inner, depth + 1)
                 position += length
             elif kind == _VARINT:
                 position = _small_varint(content, position)[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..facts import Refusal, RefusalKind
+from ..operators import QDQ_DOMAINS, STANDARD_DOMAINS
 from ..quantization import (
     ArraySource,
     NotUnderstoodError,
@@ -18,10 +20,10 @@ from ..quantization import (
     is_integer,
 )
 from ..records import LayoutStep
-from .constants import QDQ_DOMAINS, STANDARD_DOMAINS, Computed, ConstantTable, attribute_values
-from .decoders import Stored, root_of
+from .constants import Computed, ConstantTable, attribute_values
+from .decoders import Stored, root_of, unpacks_bits
 from .model_file import printable
-from .storage import DEQUANTIZERS, REFUSED
+from .storage import DEQUANTIZERS, refusal_of
 
 MAX_STEPS = 100
 
@@ -38,10 +40,10 @@ def trace_operand(value: ir.Value, constants: ConstantTable) -> Stored | None:
         if node is None or node.op_type == "Constant":
             source = constants.get(value)
             if source is None and node is None and not value.is_graph_input():
-                raise NotUnderstoodError(f"{value.name!r} is not in the file")
+                raise NotUnderstoodError(Refusal(RefusalKind.NOT_IN_FILE, name=value.name or ""))
             return None if source is None else _in_frame(_float(source), layout)
-        if any(given is value for given in node.inputs):
-            raise NotUnderstoodError(f"it comes from {node.op_type}, which feeds itself")
+        if any(operand is value for operand in node.inputs):
+            raise NotUnderstoodError(Refusal(RefusalKind.FEEDS_ITSELF, operator=node.op_type))
         stored = _read_node(node, value, constants)
         if stored is not None:
             return _in_frame(stored, layout)
@@ -53,7 +55,7 @@ def trace_operand(value: ir.Value, constants: ConstantTable) -> Stored | None:
         if following is None:
             return None
         value = following
-    raise NotUnderstoodError(f"more than {MAX_STEPS} operators, or a cycle, before the layer")
+    raise NotUnderstoodError(Refusal(RefusalKind.TOO_MANY_STEPS, limit=MAX_STEPS))
 
 
 def _read_node(node: ir.Node, value: ir.Value, constants: ConstantTable) -> Stored | None:
@@ -63,19 +65,17 @@ def _read_node(node: ir.Node, value: ir.Value, constants: ConstantTable) -> Stor
         return read(node, constants)
     reason = constants.why_opaque(value)
     if reason is not None:
-        raise NotUnderstoodError(_refusal(reason))
+        raise NotUnderstoodError(_refuse_operator(*reason))
     source = constants.get(value)
     if read is not None or source is None or _layout_step(node, constants) is not None:
         return None
     return _arithmetic(source) or _computed(source)
 
 
-def _refusal(operator: tuple[str, str]) -> str:
-    """Say why constants behind an operator that cannot be evaluated are not read."""
-    domain, op_type = operator
-    where = f" of domain {domain!r}" if domain else ""
-    name = printable(op_type)
-    return REFUSED.get(operator, f"it comes through {name}{where}, which is not known")
+def _refuse_operator(domain: str, op_type: str) -> Refusal:
+    """Return why constants behind an operator that cannot be evaluated are not read."""
+    unknown = Refusal(RefusalKind.UNKNOWN_ON_THE_WAY, operator=printable(op_type), domain=domain)
+    return refusal_of(domain, op_type) or unknown
 
 
 def _float(source: Source) -> Stored:
@@ -85,11 +85,11 @@ def _float(source: Source) -> Stored:
 def _computed(source: Source) -> Stored:
     """Return a weight that the graph computes; say so where it is made from codes."""
     steps = [s.op_type for s in _chain(source)]
-    problem = ""
+    problem = None
     if "DequantizeLinear" in steps or is_integer(root_of(source).data_type):
-        problem = f"computed from codes by {' and '.join(steps)}: the values are exact, but no one "
-        problem += "scale belongs to them"
-    return Stored(" → ".join(["float", *reversed(steps)]), source, problem=problem)
+        problem = Refusal(RefusalKind.COMPUTED_FROM_CODES, names=tuple(steps))
+    storage = " → ".join(["float", *reversed(steps)])
+    return Stored(storage, source, problem=problem, is_unpacked=unpacks_bits(steps))
 
 
 def _chain(source: Source) -> Iterator[Computed]:
@@ -106,10 +106,10 @@ def _arithmetic(source: Source) -> Stored | None:
     if not isinstance(source, Computed) or source.op_type != "Mul":
         return None
     for product, scale in (source.inputs, source.inputs[::-1]):
-        found = _codes_and_zero_point(product)
-        if found is None or scale is None or root_of(scale) is root_of(found[0]):
+        operands = _codes_and_zero_point(product)
+        if operands is None or scale is None or root_of(scale) is root_of(operands[0]):
             continue
-        codes, offset = found
+        codes, offset = operands
         axis, vector = _broadcast_axis(scale, codes.shape)
         if axis is not None and codes.shape[axis] != vector.shape[0]:
             continue
@@ -148,7 +148,9 @@ def _broadcast_axis(scale: Source, shape: tuple[int, ...]) -> tuple[int | None, 
         return None, ArraySource(scale.name, array.reshape(()), scale.data_type)
     axis = long[0] + len(shape) - array.ndim
     if len(long) > 1 or axis < 0:
-        raise NotUnderstoodError(f"scale of shape {array.shape} against codes of shape {shape}")
+        raise NotUnderstoodError(
+            Refusal(RefusalKind.SCALE_AGAINST_CODES, scale_shape=array.shape, shape=shape)
+        )
     return axis, ArraySource(scale.name, array.reshape(-1), scale.data_type)
 
 
@@ -280,7 +282,7 @@ def trace_integer_output(node: ir.Node, constants: ConstantTable) -> IntegerChai
         elif consumer.op_type not in ("Cast", "Identity", "Reshape"):
             break
         value = consumer.outputs[0]
-    raise NotUnderstoodError("its integers are never multiplied by a scale in this file")
+    raise NotUnderstoodError(Refusal(RefusalKind.NEVER_SCALED))
 
 
 def _factors(
@@ -302,12 +304,12 @@ def _factors(
             activations.append(operand)
         else:
             nodes.append(node)
-            for given in node.inputs:
-                if given is not None and id(given) in seen:
-                    raise NotUnderstoodError("the scales that follow are multiplied in a circle")
-                if given is not None:
-                    seen.add(id(given))
-                    waiting.append(given)
+            for factor in node.inputs:
+                if factor is not None and id(factor) in seen:
+                    raise NotUnderstoodError(Refusal(RefusalKind.SCALES_IN_CIRCLE))
+                if factor is not None:
+                    seen.add(id(factor))
+                    waiting.append(factor)
     return factors, activations, nodes
 
 
@@ -322,31 +324,34 @@ def trace_gathered(
     value = node.outputs[0]
     for _ in range(MAX_STEPS):
         consumers = [usage.node for usage in value.uses()]
-        dequantizer = next((c for c in consumers if c.op_type == "DequantizeLinear"), None)
-        fused = next((c for c in consumers if c.op_type in ("QLinearAdd", "QLinearMul")), None)
-        if dequantizer is not None and dequantizer.domain in QDQ_DOMAINS:
-            indices: tuple[int, int] = (1, 2)
-            consumer = dequantizer
-        elif fused is not None:
-            first = fused.inputs[0] is value
-            indices, consumer = ((1, 2) if first else (4, 5)), fused
-        elif len(consumers) == 1 and consumers[0].op_type in (
-            "Reshape",
-            "Identity",
-            "Squeeze",
-            "Unsqueeze",
-        ):
-            value = consumers[0].outputs[0]
-            continue
-        else:
+        reader = _dequantizing_reader(value, consumers)
+        if reader is not None:
+            return _scale_of_reader(*reader, constants)
+        if len(consumers) != 1 or consumers[0].op_type not in _KEEPING_SHAPE:
             return None
-        scale = constants.get(consumer.inputs[indices[0]])
-        zero = (
-            constants.get(consumer.inputs[indices[1]])
-            if len(consumer.inputs) > indices[1]
-            else None
-        )
-        return (
-            None if scale is None else (scale, zero, int(attribute_values(consumer).get("axis", 1)))
-        )
+        value = consumers[0].outputs[0]
     return None
+
+
+_KEEPING_SHAPE = frozenset(("Reshape", "Identity", "Squeeze", "Unsqueeze"))
+
+
+def _dequantizing_reader(
+    value: ir.Value, consumers: Sequence[ir.Node]
+) -> tuple[ir.Node, int] | None:
+    """Return what dequantizes a value, and which of its inputs the scale is."""
+    dequantizer = next((c for c in consumers if c.op_type == "DequantizeLinear"), None)
+    if dequantizer is not None and dequantizer.domain in QDQ_DOMAINS:
+        return dequantizer, 1
+    fused = next((c for c in consumers if c.op_type in ("QLinearAdd", "QLinearMul")), None)
+    return None if fused is None else (fused, 1 if fused.inputs[0] is value else 4)
+
+
+def _scale_of_reader(
+    reader: ir.Node, index: int, constants: ConstantTable
+) -> tuple[Source, Source | None, int] | None:
+    scale = constants.get(reader.inputs[index])
+    has_zero_point = len(reader.inputs) > index + 1
+    zero_point = constants.get(reader.inputs[index + 1]) if has_zero_point else None
+    axis = int(attribute_values(reader).get("axis", 1))
+    return None if scale is None else (scale, zero_point, axis)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..records import Layer
+from ..facts import Refusal, RefusalKind
+from ..records import Layer, WeightTensor
 from ..sharing import SharedCache, identify_folder
 from .layers import list_layers
 from .model_file import Model, ModelFileError, load_model, printable
@@ -22,7 +24,7 @@ class VariantFolder:
 
     path: Path
     variants: Mapping[str, Model]
-    unreadable: Mapping[str, str]
+    unreadable: Mapping[str, Refusal]
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,16 @@ def leads_out_of(path: Path, folder: Path) -> bool:
 
 def _open_folder(folder: Path) -> VariantFolder:
     models: list[Model] = []
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, Refusal] = {}
     for path in sorted(folder.glob("*.onnx")):
         try:
             if leads_out_of(path, folder):
-                raise ModelFileError(
-                    f"{printable(path.name)} is a link out of the models folder: put the file "
-                    "itself there"
-                )
+                raise ModelFileError(Refusal(RefusalKind.LINK_OUTSIDE, name=printable(path.name)))
             model = load_model(path)
             list_layers(model)
             models.append(model)
         except ModelFileError as error:
-            unreadable[printable(path.name)] = str(error)
+            unreadable[printable(path.name)] = error.refusal
     return VariantFolder(folder, name_variants(models), unreadable)
 
 
@@ -137,22 +136,14 @@ def summarize_variant(name: str, model: Model) -> VariantSummary:
         float_count=sum(not weight.is_quantized for weight in weights),
         not_understood_count=sum(bool(layer.not_understood) for layer in layers),
         data_types=dict(data_types.most_common()),
-        weight_count=sum(_size(weight.shape) for weight in weights),
+        weight_count=sum(math.prod(weight.shape) for weight in weights),
     )
 
 
 def is_float(model: Model) -> bool:
     """Whether no weight of a model is quantized."""
-    """Whether no weight of a model is quantized."""
     return not any(weight.is_quantized for weight in _weights(list_layers(model)))
 
 
-def _weights(layers: tuple[Layer, ...]):  # type: ignore[no-untyped-def]
+def _weights(layers: tuple[Layer, ...]) -> list[WeightTensor]:
     return [layer.weight for layer in layers if layer.weight is not None]
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    return size

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
+from ..operators import operator_named
 from ..records import Layer, LayerPair, WeightTensor
 
 
 def channels_first(array: np.ndarray, weight: WeightTensor, layer: Layer) -> np.ndarray:
     """Return a weight as ``(output channels, fan-in)``, the same for every operator of a family."""
-    if layer.op_type == "ConvTranspose" and array.ndim > 1:
+    if operator_named(layer.op_type).is_transposed and array.ndim > 1:
         group = layer.attribute("group", 1)
         split = array.reshape(group, array.shape[0] // group, *array.shape[1:])
         fan_in = split.shape[1] * math.prod(array.shape[2:])
@@ -28,7 +29,8 @@ def channel_count(layer: Layer) -> int:
     weight = layer.weight
     if weight is None or not weight.shape:
         return 1
-    groups = layer.attribute("group", 1) if layer.op_type == "ConvTranspose" else 1
+    transposed = operator_named(layer.op_type).is_transposed
+    groups = layer.attribute("group", 1) if transposed else 1
     return groups * weight.shape[weight.channel_axis or 0]
 
 

@@ -6,32 +6,22 @@ Nothing of the weight's size is allocated: what is read at a time fits the proce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from ..quantization import Quantization
+from ..facts import Refusal, RefusalKind
+from ..quantization import Quantization, RefusedError
 from ..records import Layer, WeightTensor
-from .chunks import (
-    Part,
-    RowParameter,
-    Scratch,
-    WeightRows,
-    list_parts,
-    open_rows,
-    spread_parameters,
-)
+from .chunks import Part, Scratch, WeightMatrix, list_parts, open_matrix
+from .matrix_parameters import MatrixParameter, spread_parameters
+from .threads import deal_out
 
 CHUNK_ELEMENTS = 1 << 18
-# A weight of fewer chunks is not worth another thread.
-FEW_CHUNKS = 8
-THREADS = 2
 BLAS_ELEMENTS = 8192
 
-P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -40,8 +30,8 @@ class Compared:
     """A weight, and its float original where there is one: a small record, nothing is open.
 
     Attributes:
-        reference, reference_layer: the same layer's weight in the float model.
-        factor: what each channel of the reference is multiplied by, of `LayerPair`.
+        original, original_layer: the same layer's weight in the float model.
+        factor: what each channel of the original is multiplied by, of `LayerPair`.
     """
 
     weight: WeightTensor
@@ -55,22 +45,30 @@ class Compared:
         """Open the files for as long as the context lasts.
 
         Raises:
-            ValueError: the two weights have different shapes.
+            RefusedError: the two weights have different shapes.
             UnavailableError: bytes are missing.
         """
         with ExitStack() as stack, np.errstate(all="ignore"):
-            held, exact = open_rows(self.weight, self.layer, stack), None
-            if self.original is not None and self.original_layer is not None:
-                exact = open_rows(
-                    self.original, self.original_layer, stack, by_columns=held.by_columns
-                )
-                if exact.shape != held.shape:
-                    raise ValueError(
-                        f"the weight of {self.layer.name!r} has shape {held.shape} as "
-                        f"(channels, fan-in), its float original {exact.shape}"
-                    )
+            matrix = open_matrix(self.weight, self.layer, stack)
+            original = self._open_original(matrix, stack)
             parameters = spread_parameters(self.weight, self.layer)
-            yield OpenWeight(self.weight, held, exact, self.factor, parameters, Scratch())
+            yield OpenWeight(self.weight, matrix, original, self.factor, parameters, Scratch())
+
+    def _open_original(self, matrix: WeightMatrix, stack: ExitStack) -> WeightMatrix | None:
+        if self.original is None or self.original_layer is None:
+            return None
+        by_columns = matrix.by_columns
+        original = open_matrix(self.original, self.original_layer, stack, by_columns=by_columns)
+        if original.shape != matrix.shape:
+            raise RefusedError(
+                Refusal(
+                    RefusalKind.ORIGINAL_SHAPE,
+                    name=self.layer.name,
+                    shape=matrix.shape,
+                    expected_shape=original.shape,
+                )
+            )
+        return original
 
     def share_out(self, work: Callable[[OpenWeight, Sequence[Part]], T]) -> list[T]:
         """Return what ``work`` made of the chunks, as `deal_out` deals them out."""
@@ -94,10 +92,10 @@ class OpenWeight:
     """
 
     weight: WeightTensor
-    held: WeightRows
-    exact: WeightRows | None
+    matrix: WeightMatrix
+    original: WeightMatrix | None
     factor: np.ndarray | None
-    parameters: tuple[RowParameter, RowParameter] | None
+    parameters: tuple[MatrixParameter, MatrixParameter] | None
     scratch: Scratch
 
     @property
@@ -107,17 +105,17 @@ class OpenWeight:
     @property
     def shape(self) -> tuple[int, int]:
         """Channels and fan-in."""
-        return self.held.shape
+        return self.matrix.shape
 
     @property
     def reduced(self) -> int:
-        return 0 if self.held.by_columns else 1
+        return 0 if self.matrix.by_columns else 1
 
     def parts(self) -> Iterator[Part]:
-        return list_parts(self.held, CHUNK_ELEMENTS)
+        return list_parts(self.matrix, CHUNK_ELEMENTS)
 
     def codes(self, part: Part) -> np.ndarray:
-        return self._turn(self.held.load(part))
+        return self._turn(self.matrix.load(part))
 
     def cut_parameters(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return scale and zero-point of a chunk, to broadcast against its codes."""
@@ -125,7 +123,7 @@ class OpenWeight:
         scale, zero_point = (self.cut(parameter, part) for parameter in self.parameters)
         return scale, zero_point
 
-    def cut(self, parameter: RowParameter, part: Part) -> np.ndarray:
+    def cut(self, parameter: MatrixParameter, part: Part) -> np.ndarray:
         return self._turn(parameter.cut(part))
 
     def values(self, part: Part, codes: np.ndarray) -> np.ndarray:
@@ -150,29 +148,18 @@ class OpenWeight:
 
     def original_values(self, part: Part) -> np.ndarray:
         """Return the float original of a chunk, folded as the variant folded it, float32."""
-        assert self.exact is not None
-        exact = self.exact.load(part)
+        assert self.original is not None
+        original = self.original.load(part)
         if self.factor is not None:
-            exact = exact * self.factor[part[0], None]
-        return self._turn(exact.astype(np.float32, copy=False))
+            original = original * self.factor[part[0], None]
+        return self._turn(original.astype(np.float32, copy=False))
 
     def sum_squares(self, chunk: np.ndarray) -> np.ndarray:
         """Return the sum of squares of each channel of a chunk, added up in float64."""
         return sum_squares(chunk, self.reduced, self.scratch.take("wide", chunk.shape, np.float64))
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
-        return array.T if self.held.by_columns else array
-
-
-def deal_out(parts: Sequence[P], work: Callable[[Sequence[P]], T]) -> list[T]:
-    """Return what ``work`` made of the parts: of all at once, of each thread's share if many.
-
-    A thread gets every second part, the first one the first.
-    """
-    if len(parts) <= FEW_CHUNKS:
-        return [work(parts)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(work, [parts[i::THREADS] for i in range(THREADS)]))
+        return array.T if self.matrix.by_columns else array
 
 
 def is_as_read(original: WeightTensor | None, factor: np.ndarray | None) -> bool:

@@ -10,8 +10,7 @@ from models_for_tests import codes, dequantize_node, floats, matmul_model, scale
 
 from playground.utils.parameter_inspector import list_layers, load_model
 from playground.utils.parameter_inspector.streaming import compared_weights as passes
-from playground.utils.parameter_inspector.streaming.chunks import Scratch, spread_runs
-from playground.utils.parameter_inspector.streaming.code_counter import count_bytes
+from playground.utils.parameter_inspector.streaming import threads
 from playground.utils.parameter_inspector.streaming.compared_weights import Compared, sum_squares
 
 
@@ -29,12 +28,13 @@ def weight(size: int) -> Compared:
 def test_every_chunk_is_read_once_and_by_two_threads_where_there_are_many(size, monkeypatch):
     monkeypatch.setattr(passes, "CHUNK_ELEMENTS", 60)
     seen = np.zeros((31, size), int)
-    threads = set()
+    identities = set()
+    monkeypatch.setattr(threads, "thread_count", lambda: 2)
     barrier = threading.Barrier(2, timeout=60)
 
     def work(opened, parts):
-        threads.add(threading.get_ident())
-        if len(seen[0]) > 2 * passes.FEW_CHUNKS:
+        identities.add(threading.get_ident())
+        if len(seen[0]) > 2 * threads.FEW_PARTS:
             barrier.wait()  # both are at work at the same time
         for part in parts:
             seen[part] += 1
@@ -43,7 +43,7 @@ def test_every_chunk_is_read_once_and_by_two_threads_where_there_are_many(size, 
     counts = weight(size).share_out(work)
     assert (seen == 1).all()
     assert sum(counts) > 0
-    assert len(threads) == (2 if size == 40 else 1)
+    assert len(identities) == (2 if size == 40 else 1)
 
 
 def test_values_of_chunks_are_those_of_the_whole(monkeypatch):
@@ -65,28 +65,3 @@ def test_squares_are_added_up_in_float64(axis, shape):
     np.testing.assert_allclose(sum_squares(x, axis), expected, rtol=1e-12)
     wide = np.full(x.shape, np.nan)
     np.testing.assert_array_equal(sum_squares(x, axis, wide), sum_squares(x, axis))
-
-
-def test_scratch_serves_again_where_it_is_large_enough():
-    scratch = Scratch()
-    first = scratch.take("a", (4, 6))
-    assert np.shares_memory(scratch.take("a", (3, 7)), first)
-    assert not np.shares_memory(scratch.take("b", (4, 6)), first)
-    larger = scratch.take("a", (5, 5))
-    assert not np.shares_memory(larger, first)
-    assert (larger.shape, larger.dtype) == ((5, 5), np.float32)
-
-
-@pytest.mark.parametrize("size", [0, 1, 1000, 4096, 100_001])
-def test_bytes_are_counted_as_numpy_counts_them(size):
-    flat = codes("uint8", size + 1)[1:]  # not aligned
-    np.testing.assert_array_equal(count_bytes(flat), np.bincount(flat, minlength=256))
-
-
-@pytest.mark.parametrize(("count", "wanted"), [(0, 5), (5, 9), (100, 20), (1000, 256), (257, 256)])
-def test_runs_of_columns_are_in_order_inside_and_no_more_than_wanted(count, wanted):
-    runs = spread_runs(count, wanted)
-    assert (np.diff(runs) > 0).all()
-    assert len(runs) <= wanted
-    assert len(runs) == min(count, wanted) or wanted >= 32
-    assert not count or (runs[0] == 0 and runs[-1] == count - 1)

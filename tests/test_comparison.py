@@ -27,7 +27,9 @@ from onnx import TensorProto, helper, numpy_helper
 from playground.utils.parameter_inspector import (
     LayerRanges,
     WorkCancelledError,
+    compare,
     compare_folder,
+    compare_variants,
     compute_all_layer_ranges,
     compute_layer_ranges,
     extract_weight_tensors,
@@ -190,3 +192,29 @@ def test_a_file_of_broken_scales_hides_no_other_variant():
     (row,) = compute_all_layer_ranges(variants)
     assert list(row.ranges) == ["FP32"]
     assert find_layer(variants["INT8"], "conv").not_understood
+
+
+# --------------------------------------------------------------- from paths to a comparison
+
+
+def test_files_are_compared_with_the_float_one_among_them(protos, tmp_path):
+    paths = [tmp_path / f"{i}.onnx" for i in range(len(protos))]
+    for path, proto in zip(paths, reversed(protos.values()), strict=True):
+        path.write_bytes(proto.SerializeToString())
+    comparison = compare(paths)
+    assert comparison.original == comparison.named_by == "FP32"
+    assert len(comparison.variants) == 3
+    assert comparison.measured("conv1", "INT8 (1)").metrics["sqnr_db"] > 20
+
+
+def test_no_file_is_nothing_to_compare():
+    with pytest.raises(ValueError, match="give the paths"):
+        compare([])
+
+
+def test_layers_without_a_weight_are_in_the_comparison_too(variants):
+    """onnxruntime's quantizer takes the Relu away: a scale of what is positive does its work."""
+    twice = {"FP32": variants["FP32"], "same": variants["FP32"], "INT8": variants["INT8"]}
+    layers = {layer.name: layer for layer in compare_variants(twice).layers()}
+    assert list(layers["relu1"].by_variant) == ["FP32", "same"]
+    assert list(layers["conv1"].by_variant) == ["FP32", "same", "INT8"]

@@ -29,7 +29,7 @@ from playground.utils.parameter_inspector import (
     load_model,
     pair_variants,
 )
-from playground.utils.parameter_inspector.measuring.comparison import LayerWork, list_work
+from playground.utils.parameter_inspector.measuring.layer_work import LayerWork, list_work
 from playground.utils.parameter_inspector.reading.variants import open_folder
 
 SHIPPED = Path(__file__).parents[1] / "models"
@@ -110,7 +110,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 
 def test_the_work_of_a_large_layer_is_a_small_record(variants):
     pair = variants["large"]
-    work = list_work(pair, pair_variants(pair))
+    work = list_work(pair, pair_variants(pair), "FP32")
     assert {name for item in work for name in (item.variant, item.original_variant)} == set(pair)
     weight_bytes = math.prod(LARGE)  # of the codes; the float weight has four times as many
     for item in work:
@@ -119,7 +119,7 @@ def test_the_work_of_a_large_layer_is_a_small_record(variants):
 
 def test_work_that_went_through_pickle_measures_the_same(variants):
     pair = variants["large"]
-    for item in list_work(pair, pair_variants(pair)):
+    for item in list_work(pair, pair_variants(pair), "FP32"):
         sent: LayerWork = pickle.loads(pickle.dumps(item))
         found, expected = sent.run(), item.run()
         assert list(found) == list(expected) == ["INT8", "FP32"]
@@ -148,7 +148,7 @@ def test_a_weight_that_other_processes_cannot_read_hides_no_other(tmp_path, proc
     path.write_bytes(model.SerializeToString())
     comparison = compare_variants({"FP32": load_model(path)}, executor=processes)
     assert list(comparison.weights["matmul"]) == ["FP32"]
-    assert "absent.data" in comparison.unavailable["broken", "FP32"]
+    assert comparison.unavailable["broken", "FP32"].location == "absent.data"
 
 
 @pytest.fixture(scope="module")

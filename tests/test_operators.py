@@ -1,0 +1,102 @@
+"""One row holds all that is known of an operator, and no consumer knows one that others do not."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import onnx
+import pytest
+
+from playground.utils.parameter_inspector.operators import (
+    MICROSOFT,
+    OPERATORS,
+    Operator,
+    find_operator,
+    operator_named,
+)
+
+ROWS = [pytest.param(row, id=" ".join(key)) for key, row in OPERATORS.items()]
+WITH_WEIGHT = [row for row in OPERATORS.values() if any(o.slot == "weight" for o in row.operands)]
+# Facts of the place that a row is in, not of the operator.
+OF_THE_DOMAIN = {"domain", "operands", "refusal"}
+HOLDING_CODES = {
+    row.name
+    for row in OPERATORS.values()
+    if row.integer_axis is not None or any(o.form is not None for o in row.operands)
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_stands_under_its_domain_and_name(row):
+    assert find_operator(row.domain, row.name) is row
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_operator_of_the_standard_is_one_that_onnx_knows(row):
+    # These were written for "ai.onnx" by onnxruntime's own tools, though no opset has them.
+    if row.domain == "" and row.name not in ("QLinearConv", "SimplifiedLayerNormalization"):
+        assert onnx.defs.has(row.name)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_one_name_means_the_same_in_every_domain(row):
+    named = operator_named(row.name)
+    for fact in {f.name for f in fields(Operator)} - OF_THE_DOMAIN:
+        assert getattr(named, fact) == getattr(row, fact), fact
+
+
+@pytest.mark.parametrize("name", sorted(HOLDING_CODES - {"QMoE"}))
+def test_an_operator_that_holds_codes_shares_its_family_with_one_that_holds_floats(name):
+    """Or the layer could not be paired with the one it was made from."""
+    family = operator_named(name).family
+    relatives = {row.name for row in OPERATORS.values() if row.family == family}
+    assert relatives - HOLDING_CODES
+
+
+@pytest.mark.parametrize("name", sorted(HOLDING_CODES))
+def test_an_operator_that_holds_codes_says_how_its_activations_are_quantized(name):
+    """Inputs of its own, while it runs, bare integers, or said here: floats behind Q and DQ."""
+    row = operator_named(name)
+    floats_enter = {
+        "MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "QMoE", "QEmbedLayerNormalization",
+    }  # fmt: skip
+    quantized = row.activations is not None or row.is_dynamic or row.integer_axis is not None
+    assert quantized != (name in floats_enter)
+
+
+@pytest.mark.parametrize("family", sorted({row.family for row in WITH_WEIGHT}))
+def test_all_operators_of_a_family_are_expected_to_be_quantized_or_none(family):
+    assert len({row.heavy for row in WITH_WEIGHT if row.family == family}) == 1
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_what_an_operator_implies_follows_from_its_first_operand(row):
+    if row.operands and (row.one_axis or row.is_neighbour):
+        assert row.operands[0].slot == "weight"
+        assert row.weight_axis({}, 4) is not None
+    if row.is_transposed:
+        assert row.is_convolution and row.weight_axis({}, 4) == 1
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_is_a_layer_or_plumbing_or_refused(row):
+    is_no_layer = row.is_plumbing or row.is_quantizer or row.refusal is not None
+    assert not (is_no_layer and row.operands)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_no_input_of_an_operator_is_two_things(row):
+    operands = [i for o in row.operands if o.slot != "bias" for i in (o.index, *o.extra)]
+    assert len(operands) == len(set(operands))
+
+
+def test_an_operator_that_nothing_is_known_of_has_a_family_of_its_own():
+    row = operator_named("Mystery")
+    assert (row.family, row.operands, row.heavy) == ("Mystery", (), False)
+    assert find_operator("my.own", "Mystery") is None
+
+
+def test_an_operator_is_found_where_onnxruntime_moved_it():
+    assert find_operator("com.ms.internal.nhwc", "QLinearConv") is OPERATORS["", "QLinearConv"]
+    assert find_operator("ai.onnx", "Conv") is OPERATORS["", "Conv"]
+    assert find_operator(MICROSOFT, "Conv") is None
