@@ -1,0 +1,1 @@
+"""A page that shows what quantization did to a network, and the engine that finds it out."""

@@ -1,11 +1,12 @@
-"""The same engine without a browser: ``check`` for a gate in CI, ``report`` for a file to send,
-``requantize`` for a better model.
+"""The playground without a browser: ``check`` for a gate in CI, ``report`` for a file to send,
+``requantize`` for a better model; and ``run``, which serves the page.
 
-All say on stderr why they could not do their work, in one line, and then exit 2.
+What a command cannot do it says in one line on stderr, and exits 2.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -14,32 +15,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from playground.utils import exports
 from playground.utils.parameter_inspector import (
+    Change,
     Comparison,
+    Finding,
+    LayerChange,
     Model,
     ModelFileError,
-    VariantFolder,
-    compare_variants,
-    find_networks,
-    load_model,
-    open_folder,
-)
-from playground.utils.parameter_inspector.changing.planning import LayerChange, Plan, plan_model
-from playground.utils.parameter_inspector.changing.rewriting import (
+    Plan,
     RewriteError,
     Saved,
     Truth,
+    VariantFolder,
+    compare_variants,
     create_changes,
+    describe_finding,
+    describe_refusal,
+    describe_remedy,
+    find_networks,
+    find_problems,
+    load_model,
     measure_truth,
+    name_variants,
+    open_folder,
+    plan_model,
     save_changed_model,
 )
-from playground.utils.parameter_inspector.judging.rules import Finding, find_problems
-from playground.utils.parameter_inspector.reading.variants import name_variants
 
 FOUND, UNREADABLE, INTERRUPTED = 1, 2, 130
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
@@ -58,40 +64,45 @@ class CannotWriteError(Exception):
 
 @click.group()
 def main() -> None:
-    """Which layers of a quantized ONNX model hurt, why, and what would fix them."""
+    """Show which layers of a quantized ONNX model lose accuracy, why, and what would fix them."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks must not end the run.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "json_file", type=FILE, help="Also write every metric and finding here.")
-@click.option("--junit", "junit_file", type=FILE, help="Also write the findings as JUnit XML.")
+@click.option(
+    "--json", "json_file", type=FILE, help="Also write all metrics and findings to this file."
+)
+@click.option(
+    "--junit", "junit_file", type=FILE, help="Also write the findings to this file, as JUnit XML."
+)
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warning"]),
     default="error",
     show_default=True,
-    help="The mildest severity that makes the exit code 1.",
+    help="Exit with 1 if anything this severe, or worse, is found.",
 )
 def check(
     models: tuple[Path, ...], json_file: Path | None, junit_file: Path | None, fail_on: str
 ) -> None:
-    """Print what is wrong with quantized models; print nothing where nothing is.
+    """Print what is wrong with quantized models; print nothing if all is well.
 
-    MODELS are .onnx files of one network: the float original, where there is one, and its
-    quantized builds.
+    MODELS are .onnx files of one network: its quantized builds, and the float original if you have
+    it.
 
-    Exits 0 if nothing is found at or above --fail-on, 1 if something is, 2 if a file could not be
-    read.
+    Exits with 0 if there is nothing as severe as --fail-on, with 1 if there is, and with 2 if a
+    file could not be read.
     """
     with one_line_errors():
         variants = open_models(models)
         comparison = compare_with_progress(variants)
         findings = find_problems(comparison)
         for finding in findings:
-            click.echo(describe_finding(finding, variants))
+            click.echo(format_finding(finding, variants))
         if json_file:
             write(json_file, exports.create_json(comparison, findings))
         if junit_file:
@@ -104,17 +115,17 @@ def check(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=FILE, required=True, help="The HTML file to write.")
 def report(folder: Path, output: Path) -> None:
-    """Write one HTML file about the models in FOLDER, to open without a server or a network.
+    """Write one HTML file about the models in FOLDER; it opens without a server or a network.
 
-    It holds names, shapes, statistics and histograms, never the weights.
+    It contains names, shapes, statistics and histograms, but never the weights.
     """
     with one_line_errors():
         # Drawing is imported here: `check` starts in half the time without it.
         from playground.utils.report import create_report
 
         opened = open_network(folder)
-        for reason in opened.unreadable.values():
-            click.echo(exports.escape_unprintable(reason), err=True)
+        for refusal in opened.unreadable.values():
+            click.echo(exports.escape_unprintable(describe_refusal(refusal)), err=True)
         comparison = compare_with_progress(opened.variants)
         findings = find_problems(comparison)
         with progress_bar("Drawing the layers") as progress:
@@ -122,67 +133,73 @@ def report(folder: Path, output: Path) -> None:
 
 
 @main.command()
-@click.argument("exact", metavar="FLOAT", type=click.Path(path_type=Path))
+@click.argument("original", metavar="ORIGINAL", type=click.Path(path_type=Path))
 @click.argument("quantized", metavar="QUANTIZED", type=click.Path(path_type=Path))
 @click.option(
     "--target-sqnr",
     type=float,
     metavar="DB",
-    help="What the worst channel of each layer is to reach.",
+    help="The SQNR that the worst channel of each layer has to reach.",
 )
 @click.option(
     "--target-bytes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="What all weights may take, scales and zero-points included.",
+    help="The most that all weights may take, with scales and zero-points.",
 )
 @click.option("-o", "--output", type=FILE, required=True, help="The ONNX file to write.")
-@click.option("--samples", type=FILE, help="Run all three models on this .npz of inputs by name.")
+@click.option(
+    "--samples", type=FILE, help="Then run all three models on this .npz file of inputs by name."
+)
 def requantize(
-    exact: Path,
+    original: Path,
     quantized: Path,
     target_sqnr: float | None,
     target_bytes: int | None,
     output: Path,
     samples: Path | None,
 ) -> None:
-    """Write QUANTIZED again with the cheapest changes to its weights that reach a target.
+    """Write QUANTIZED again, with the cheapest changes to its weights that reach a target.
 
-    FLOAT is the float original. Give one target. Prints each layer that changes: from, to, what
-    its worst channel gains and what it costs.
+    ORIGINAL is the float model that QUANTIZED was made from. Give one of the two targets. Each
+    layer that changes is printed: its scheme before and after, what its worst channel gains, and
+    what that costs.
 
-    Exits 2 with one sentence, and writes nothing, where the target cannot be reached.
+    If the target cannot be reached, nothing is written, one sentence says why, and the exit code
+    is 2.
     """
     with one_line_errors():
         if (target_sqnr is None) == (target_bytes is None):
             fail("give either --target-sqnr or --target-bytes")
-        try:
-            variants, name = open_pair(exact, quantized)
-            comparison = compare_with_progress(variants)
-            with progress_bar("Trying the schemes") as progress:
-                plan = plan_model(comparison, name, target_sqnr, target_bytes, progress)
-            refuse_unreached(plan)
-            if output.exists() and output.samefile(exact):
-                raise RewriteError(f"{output} is the float model itself")
-            saved = save(quantized, create_changes(plan, comparison, name), output)
-            for line in describe_plan(plan, saved):
-                click.echo(exports.escape_unprintable(line))
-            if samples:
-                for line in describe_truth(measure_truth(exact, quantized, output, samples)):
-                    click.echo(line)
-        except RewriteError as error:
-            fail(f"cannot requantize: {error}")
+        variants, variant = open_pair(original, quantized)
+        comparison = compare_with_progress(variants)
+        with progress_bar("Trying the schemes") as progress:
+            plan = plan_model(comparison, variant, target_sqnr, target_bytes, progress)
+        refuse_unreached(plan)
+        if output.exists() and output.samefile(original):
+            raise RewriteError(f"{output} is the float model itself")
+        saved = save(variants[variant], create_changes(plan, comparison, variant), output)
+        for line in describe_plan(plan, saved):
+            click.echo(exports.escape_unprintable(line))
+        if samples:
+            for line in describe_truth(measure_truth(original, quantized, output, samples)):
+                click.echo(line)
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), help="The port to serve on.")
-@click.option("--token/--no-token", default=True, show_default=True, help="Ask for a token.")
+@click.option(
+    "--token/--no-token",
+    default=True,
+    show_default=True,
+    help="Let only those in who have the token.",
+)
 @click.option(
     "--token-password-file",
     type=FILE,
-    help="Read the token from this file; a random one is printed if not given.",
+    help="Read the token from this file; without it a random one is printed.",
 )
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 def run(
@@ -193,23 +210,14 @@ def run(
     token_password_file: Path | None,
     headless: bool,
 ) -> None:
-    """Serve the page on the models in FOLDER, or in the folders under it.
+    """Serve the page about the models in FOLDER, or in the folders inside it.
 
-    Exits 2 where there is no model to show.
+    Exits with 2 if there is no model to show.
     """
     with one_line_errors():
-        if not folder.is_dir():
-            raise CannotReadError(f"{folder} is not a folder")
-        if not find_networks(folder):
-            raise CannotReadError(f"{folder} holds no .onnx file")
-        if token_password_file and not token:
-            fail("give either --token-password-file or --no-token")
-        if token_password_file and not token_password_file.is_file():
-            raise CannotReadError(f"{token_password_file} is not a file")
-        options = ["--host", host, "--token" if token else "--no-token"]
+        refuse_no_models(folder)
+        options = ["--host", host, *token_options(token, token_password_file)]
         options += [] if port is None else ["--port", str(port)]
-        if token_password_file:
-            options += ["--token-password-file", str(token_password_file)]
         options += ["--headless"] if headless else []
         notebook = Path(__file__).with_name("quantization.py")
         command = [sys.executable, "-m", "marimo", "run", str(notebook), *options]
@@ -218,12 +226,30 @@ def run(
         os.execve(sys.executable, [*command, "--", "--models", str(folder.resolve())], environment)
 
 
-def open_pair(exact: Path, quantized: Path) -> tuple[dict[str, Model], str]:
+def refuse_no_models(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CannotReadError(f"{folder} is not a folder")
+    if not find_networks(folder):
+        raise CannotReadError(f"{folder} holds no .onnx file")
+
+
+def token_options(token: bool, password_file: Path | None) -> list[str]:
+    """Return marimo's options about the token."""
+    if password_file is None:
+        return ["--token" if token else "--no-token"]
+    if not token:
+        fail("give either --token-password-file or --no-token")
+    if not password_file.is_file():
+        raise CannotReadError(f"{password_file} is not a file")
+    return ["--token", "--token-password-file", str(password_file)]
+
+
+def open_pair(original: Path, quantized: Path) -> tuple[dict[str, Model], str]:
     """Return the float model and the quantized one, and what the latter is called."""
-    variants = open_models([exact, quantized])
+    variants = open_models([original, quantized])
     first, second = variants
-    if variants[first].path != exact:
-        raise RewriteError(f"{exact.name} is not float: give the float original first")
+    if variants[first].path != original:
+        raise RewriteError(f"{original.name} is not float: give the float original first")
     return variants, second
 
 
@@ -241,7 +267,7 @@ def refuse_unreached(plan: Plan) -> None:
     )
 
 
-def save(quantized: Path, changes: Mapping[str, Any], output: Path) -> Saved:
+def save(quantized: Model, changes: Mapping[str, Change], output: Path) -> Saved:
     try:
         return save_changed_model(quantized, changes, output)
     except OSError as error:
@@ -275,7 +301,7 @@ def open_network(folder: Path) -> VariantFolder:
     if opened.variants:
         return opened
     if opened.unreadable:
-        raise CannotReadError("; ".join(opened.unreadable.values()))
+        raise CannotReadError("; ".join(map(describe_refusal, opened.unreadable.values())))
     inside = ", ".join(str(path) for path in list(find_networks(folder).values())[:5])
     hint = f": give one of its folders, such as {inside}" if inside else ""
     raise CannotReadError(f"{folder} holds no .onnx file{hint}")
@@ -290,7 +316,8 @@ def refuse_unread_weights(comparison: Comparison) -> None:
     """Raise where a weight could not be read: what was not looked at cannot be called healthy."""
     if not comparison.unavailable:
         return
-    ((layer_name, variant), reason), *others = comparison.unavailable.items()
+    ((layer_name, variant), refusal), *others = comparison.unavailable.items()
+    reason = describe_refusal(refusal)
     more = f" (and {len(others)} more)" if others else ""
     name = exports.shorten_name(layer_name)
     raise CannotReadError(f"{file_name(comparison.variants[variant])}: {name}: {reason}{more}")
@@ -306,14 +333,15 @@ def write(path: Path, text: str) -> None:
 # Talking ------------------------------------------------------------------------------------------
 
 
-def describe_finding(finding: Finding, variants: Mapping[str, Model]) -> str:
+def format_finding(finding: Finding, variants: Mapping[str, Model]) -> str:
     """Return a finding in two lines: what is wrong and where, then what to do."""
     model = variants.get(finding.variant)
     where = f"{file_name(model)} ({finding.variant})" if model else finding.variant
-    parts = [where, finding.severity, exports.shorten_name(finding.layer)]
+    parts = [where, finding.severity, exports.shorten_name(finding.layer_name)]
     plain = [exports.escape_unprintable(part) for part in parts if part]
     plain[1] = click.style(plain[1], fg=COLOURS[finding.severity], bold=True)
-    evidence, remedy = map(exports.escape_unprintable, (finding.evidence, finding.remedy))
+    evidence = exports.escape_unprintable(describe_finding(finding))
+    remedy = exports.escape_unprintable(describe_remedy(finding))
     return f"{': '.join(plain)}: {evidence} [{finding.rule}]\n    {remedy}"
 
 
@@ -323,7 +351,7 @@ def describe_plan(plan: Plan, saved: Saved) -> Iterator[str]:
     for layer_name, reason in plan.left_out.items():
         yield f"{exports.shorten_name(layer_name)}: left as it is: {reason}"
     if not plan.changes:
-        yield "nothing to change: every layer is there already"
+        yield "nothing to change: every layer reaches the target already"
     opset = f", now opset {saved.raised_opset}" if saved.raised_opset else ""
     yield (
         f"worst channel {plan.current_worst_sqnr_db:.1f} -> {plan.worst_sqnr_db:.1f} dB, "
@@ -333,24 +361,24 @@ def describe_plan(plan: Plan, saved: Saved) -> Iterator[str]:
 
 
 def describe_change(change: LayerChange) -> str:
-    more = change.after.byte_count - change.before.byte_count
+    more = change.proposed.byte_count - change.current.byte_count
     return (
         f"{exports.shorten_name(change.layer_name)}: "
-        f"{change.before.scheme} -> {change.after.scheme}: "
-        f"{change.after.gain_db:+.1f} dB, {more:+,} bytes"
+        f"{change.current.scheme} -> {change.proposed.scheme}: "
+        f"{change.proposed.gain_db:+.1f} dB, {more:+,} bytes"
     )
 
 
 def describe_truth(truth: Truth) -> Iterator[str]:
     """Yield what each model did on the samples."""
-    models = {"float": truth.exact, "today": truth.current, "changed": truth.changed}
-    for name, found in models.items():
+    models = {"original": truth.original, "current": truth.current, "proposed": truth.changed}
+    for name, result in models.items():
         parts = []
-        if found.accuracy is not None:
-            parts.append(f"accuracy {found.accuracy:.1%} of {truth.sample_count}")
-        if found.output_sqnr_db is not None:
-            parts.append(f"output SQNR {found.output_sqnr_db:.1f} dB")
-        yield f"{name}: {', '.join(parts) or 'the original'}"
+        if result.accuracy is not None:
+            parts.append(f"accuracy {result.accuracy:.1%} of {truth.sample_count}")
+        if result.output_sqnr_db is not None:
+            parts.append(f"output SQNR {result.output_sqnr_db:.1f} dB")
+        yield f"{name}: {', '.join(parts) or 'what the others are compared with'}"
 
 
 def file_name(model: Model) -> str:
@@ -392,6 +420,8 @@ def one_line_errors() -> Iterator[None]:
         fail(f"cannot read: {error}")
     except CannotWriteError as error:
         fail(f"cannot write: {error}")
+    except RewriteError as error:
+        fail(f"cannot requantize: {error}")
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         fail(
@@ -400,6 +430,6 @@ def one_line_errors() -> Iterator[None]:
         )
 
 
-def fail(reason: str) -> None:
+def fail(reason: str) -> NoReturn:
     click.echo(exports.escape_unprintable(reason), err=True)
     sys.exit(UNREADABLE)

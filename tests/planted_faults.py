@@ -808,7 +808,7 @@ def problems_of(variants: Variants) -> tuple[Finding, ...]:
 
 
 def is_found(fault: Fault, findings: tuple[Finding, ...]) -> bool:
-    return any((f.rule, f.layer) == (fault.rule, fault.layer) for f in findings)
+    return any((f.rule, f.layer_name) == (fault.rule, fault.layer) for f in findings)
 
 
 def false_alarms(fault: Fault, findings: tuple[Finding, ...]) -> list[Finding]:
@@ -817,6 +817,6 @@ def false_alarms(fault: Fault, findings: tuple[Finding, ...]) -> list[Finding]:
         finding
         for finding in findings
         if finding.severity != "note"
-        and (finding.rule, finding.layer) != (fault.rule, fault.layer)
-        and not (finding.rule in fault.companions and finding.layer == fault.layer)
+        and (finding.rule, finding.layer_name) != (fault.rule, fault.layer)
+        and not (finding.rule in fault.companions and finding.layer_name == fault.layer)
     ]

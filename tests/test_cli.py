@@ -13,11 +13,11 @@ from pathlib import Path
 import onnx
 import pytest
 from click.testing import CliRunner
+from hostile_names import HOSTILE, chain
 from models_for_tests import mlp, quantized_statically
-from test_exports import HOSTILE, chain
+from planted_findings import plant_finding
 
 from playground import cli
-from playground.utils.parameter_inspector.judging.rules import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
@@ -44,7 +44,7 @@ def files(tmp_path):
 
 def plant(monkeypatch, *severities: str, layer: str = "fc1", text: str = "It is so.") -> None:
     """Have the rules find one problem of each severity, and no other."""
-    found = tuple(Finding("a-rule", s, "INT8", layer, text, "Do this.", {}) for s in severities)
+    found = tuple(plant_finding("a-rule", s, "INT8", layer, text, "Do this.") for s in severities)
     monkeypatch.setattr(cli, "find_problems", lambda comparison: found)
 
 

@@ -44,15 +44,17 @@ def test_the_true_command_heals_dscnn_and_shows_it(tmp_path):
         "requantize", FLOAT, UINT8, "--target-sqnr", 30, "-o", out, "--samples", SAMPLES
     )
     assert (done.returncode, done.stderr) == (0, "")
-    *changes, whole, exact, current, changed = done.stdout.splitlines()
+    *changes, whole, original, current, proposed = done.stdout.splitlines()
     assert changes[0].startswith(
         "/block1/conv_dw/Conv: uint8 per-tensor asymmetric -> uint8 per-channel asymmetric: +47."
     )
     assert all(re.search(r": [+-][\d.]+ dB, [+-][\d,]+ bytes$", line) for line in changes)
     assert f"file {UINT8.stat().st_size:,} -> {out.stat().st_size:,} bytes" in whole
-    accuracy = [float(re.search(r"accuracy ([\d.]+)%", x)[1]) for x in (exact, current, changed)]
+    accuracy = [
+        float(re.search(r"accuracy ([\d.]+)%", x)[1]) for x in (original, current, proposed)
+    ]
     assert accuracy[0] > 98 and accuracy[1] < 50 and accuracy[2] > 98
-    assert "output SQNR" in changed and "output SQNR" not in exact
+    assert "output SQNR" in proposed and "output SQNR" not in original
 
 
 def test_the_file_is_the_one_that_the_page_offers(tmp_path):
@@ -60,7 +62,8 @@ def test_the_file_is_the_one_that_the_page_offers(tmp_path):
     variants = open_folder(MODELS / "dscnn").variants
     comparison = compare_variants(variants)
     plan = plan_model(comparison, "UINT8", target_sqnr_db=30)
-    save_changed_model(UINT8, create_changes(plan, comparison, "UINT8"), tmp_path / "b")
+    changes = create_changes(plan, comparison, "UINT8")
+    save_changed_model(variants["UINT8"], changes, tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

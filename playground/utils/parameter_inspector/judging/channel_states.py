@@ -1,11 +1,11 @@
-"""The quantized weights of a variant channel by channel, and the sentences about them.
+"""The quantized weights of a variant channel by channel: which count, how weak they are, and why.
 
-What several rules look at: which channels count, how weak they are, and why.
+What several rules look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,14 +14,13 @@ import numpy as np
 from ..measuring.comparison import Comparison
 from ..measuring.metrics import (
     MeasuredWeight,
-    are_judged,
     channel_max_abs,
     channel_sqnr_db,
     representable_limits,
 )
+from ..measuring.sqnr import are_judged
+from ..operators import operator_named
 from ..quantization import Quantization, is_integer, numpy_dtype
-from ..reading.layers import layers_by_name, list_layers, readers_of
-from ..reading.model_file import Model, printable
 from ..records import Layer, WeightTensor
 
 # A channel is weak when its SQNR is below this at 8 bits; each bit less is allowed 6.02 dB less.
@@ -37,11 +36,9 @@ WIDE_GAIN_DB = 6.0
 CLIPPING_GAIN_DB = 3.0
 # What the codes' rounding cannot explain: TFLite's debugger suspects RMSE / scale above 0.7.
 STRAYED_STEPS = 0.7
-NAMES_SHOWN = 3
-ONE_AXIS = frozenset("Conv ConvTranspose FusedConv Gemm FusedGemm MatMul FusedMatMul".split())
 
 
-def measured_rows(comparison: Comparison, variant: str) -> Iterator[tuple[str, MeasuredWeight]]:
+def measured_layers(comparison: Comparison, variant: str) -> Iterator[tuple[str, MeasuredWeight]]:
     for layer_name, by_variant in comparison.weights.items():
         if variant in by_variant:
             yield layer_name, by_variant[variant]
@@ -55,7 +52,7 @@ class QuantizedMatrix(NamedTuple):
 
 def quantized_matrices(comparison: Comparison, variant: str) -> Iterator[QuantizedMatrix]:
     """Yield the quantized weights whose channels have more than one weight."""
-    for layer_name, measured in measured_rows(comparison, variant):
+    for layer_name, measured in measured_layers(comparison, variant):
         quantization = measured.quantization
         sums = measured.sums
         is_matrix = measured.weight.slot == "weight" and sums.fan_in > 1 and sums.channel_count > 0
@@ -124,7 +121,7 @@ def living_channels(measured: MeasuredWeight) -> np.ndarray:
 def is_misaligned(measured: MeasuredWeight) -> bool:
     """Return whether the scales run along another axis than the operator's channels."""
     axis, implied = layer_axis(measured.weight), measured.weight.channel_axis
-    if axis is None or implied is None or measured.layer.op_type not in ONE_AXIS:
+    if axis is None or implied is None or not operator_named(measured.layer.op_type).one_axis:
         return False
     return axis != implied
 
@@ -169,22 +166,22 @@ class ChannelStates:
         return self.judged & ~self.wide & (self.dead | coarse)
 
 
-def channel_states(one: QuantizedMatrix) -> ChannelStates | None:
+def channel_states(matrix: QuantizedMatrix) -> ChannelStates | None:
     """Return the state of each channel, None without the float weight."""
-    measured, sums = one.measured, one.measured.sums
+    measured, sums = matrix.measured, matrix.measured.sums
     if sums.x_square is None or sums.e_square is None or sums.step_square is None:
         return None
     none = np.zeros(sums.channel_count, bool)
     with np.errstate(all="ignore"):
-        clipped, gain = _clipped(one)
+        clipped, gain = _clipped(matrix)
         rms = np.sqrt(sums.step_square / sums.fan_in)
         return ChannelStates(
             judged=living_channels(measured) & usable_channels(measured),
-            weak=channel_sqnr_db(sums) < weak_db(one.quantization),
+            weak=channel_sqnr_db(sums) < weak_db(matrix.quantization),
             dead=none if sums.dead is None else sums.dead,
             clipped=clipped,
-            wide=(reach_of(measured) < WIDE_REACH) | (outlier_gain_db(one) >= WIDE_GAIN_DB),
-            strayed=rms > STRAYED_STEPS if is_integer(one.quantization.data_type) else none,
+            wide=(reach_of(measured) < WIDE_REACH) | (outlier_gain_db(matrix) >= WIDE_GAIN_DB),
+            strayed=rms > STRAYED_STEPS if is_integer(matrix.quantization.data_type) else none,
             clipping_gain_db=gain,
         )
 
@@ -203,7 +200,7 @@ def reach_of(measured: MeasuredWeight) -> np.ndarray:
     quantization, possible = measured.quantization, _representable(measured)
     if possible is None or quantization is None or not is_integer(quantization.data_type):
         return none
-    if is_unpacked(measured.weight):
+    if measured.weight.is_unpacked:
         return none
     widths = np.nan_to_num(channel_max_abs(measured.sums))
     if quantization.granularity == "per-tensor":
@@ -212,144 +209,52 @@ def reach_of(measured: MeasuredWeight) -> np.ndarray:
         return np.where(widths > 0, widths / possible, np.nan)
 
 
-def is_unpacked(weight: WeightTensor) -> bool:
-    """Return whether the graph unpacks narrower codes: the type says nothing about their limits."""
-    return "Bitwise" in weight.storage or "BitShift" in weight.storage
-
-
-def outlier_gain_db(one: QuantizedMatrix) -> float:
+def outlier_gain_db(matrix: QuantizedMatrix) -> float:
     """Return what clipping outliers would win, beyond what the scale leaves unused on purpose."""
-    judged = living_channels(one.measured) & usable_channels(one.measured)
-    reach = reach_of(one.measured)
-    if one.measured.metrics["clipping_share"] > 0.5:
+    judged = living_channels(matrix.measured) & usable_channels(matrix.measured)
+    reach = reach_of(matrix.measured)
+    if matrix.measured.metrics["clipping_share"] > 0.5:
         return np.nan  # the better scale is a wider one
-    if not judged.all() or by_channel(one.measured, one.quantization.scale) is None:
+    if not judged.all() or by_channel(matrix.measured, matrix.quantization.scale) is None:
         return np.nan
     unused = -20 * np.log10(np.minimum(1, reach)).mean()
-    return one.measured.metrics["db_lost_to_scale"] - float(np.nan_to_num(unused))
+    return matrix.measured.metrics["db_lost_to_scale"] - float(np.nan_to_num(unused))
 
 
-def _clipped(one: QuantizedMatrix) -> tuple[np.ndarray, np.ndarray]:
+def _clipped(matrix: QuantizedMatrix) -> tuple[np.ndarray, np.ndarray]:
     """Return which channels are clipped to their harm, and what a wider scale would win, in dB.
 
     Without clipping the scale is g times wider and the error that of rounding: (g·s)²/12 a weight.
     """
-    measured, sums = one.measured, one.measured.sums
-    scale, reach = by_channel(measured, one.quantization.scale), reach_of(measured)
+    measured, sums = matrix.measured, matrix.measured.sums
+    scale, reach = by_channel(measured, matrix.quantization.scale), reach_of(measured)
     none = np.zeros(sums.channel_count, bool)
     if scale is None or sums.e_square is None or sums.outside_square is None:
         return none, np.full(sums.channel_count, np.nan)
     error, outside = sums.e_square, sums.outside_square
     rounding = sums.fan_in * (np.maximum(reach, 1) * scale) ** 2 / 12
-    if one.quantization.granularity == "per-tensor":
+    if matrix.quantization.granularity == "per-tensor":
         error, outside, rounding = (np.full_like(a, a.sum()) for a in (error, outside, rounding))
     gain = 10 * np.log10(error / rounding)
     mostly = sums.outside_square > 0.5 * sums.e_square
     return (outside > 0.5 * error) & mostly & (gain >= CLIPPING_GAIN_DB), gain
 
 
-# ------------------------------------------------- sentences
+# ------------------------------------------------- as facts of findings
 
 
-def listed(names: Iterable[object], shown: int = NAMES_SHOWN) -> str:
-    listed = [printable(str(name)) for name in names]
-    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
-    return ", ".join(listed[:shown]) + more
+def indices(mask: np.ndarray) -> tuple[int, ...]:
+    """Return which channels a mask names."""
+    return tuple(map(int, np.flatnonzero(mask)))
 
 
-def which_channels(mask: np.ndarray) -> str:
-    """Return ``channel 3`` or ``channels 0, 3, 7, 9 and 11 more``."""
-    indices = np.flatnonzero(mask)
-    return f"channel{'s' if indices.size != 1 else ''} {listed(indices, 4)}"
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def kind_of(layer: Layer, weight: WeightTensor) -> str:
-    """Return ``depthwise Conv`` where each channel has a filter of its own, else the operator."""
+def is_depthwise(layer: Layer, weight: WeightTensor) -> bool:
+    """Return whether each channel has a filter of its own."""
     group = layer.attribute("group", 1)
-    depthwise = "Conv" in layer.op_type and group > 1 and weight.shape[1:2] == (1,)
-    return f"depthwise {layer.op_type}" if depthwise else layer.op_type
+    return bool("Conv" in layer.op_type and group > 1 and weight.shape[1:2] == (1,))
 
 
-_BETWEEN = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSwish")
-_NEIGHBOURS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-
-def nodes_to_exclude(rows: Iterable[str], variants: Mapping[str, Model]) -> str:
-    """Return ``nodes_to_exclude=[...]`` of the first variant's node names, ready to paste.
-
-    Says so where those are the names of a quantized file, which the float model may not have.
-    """
-    first, model = next(iter(variants.items()))
-    layers = layers_by_name(model)
-    names = [layers[layer_name].node_name if layer_name in layers else "" for layer_name in rows]
-    text = f"`nodes_to_exclude={[name for name in names if name]!r}`"
-    if not all(names):
-        text += " (not every layer has a name there: name the nodes first)"
-    if any(layer.weight is not None and layer.weight.is_quantized for layer in layers.values()):
-        text += f" (the names are those of {first}; the float model may have others)"
-    return text
-
-
-def find_neighbour(layer: Layer, layers: Sequence[Layer]) -> Layer | None:
-    """Return the convolution or product right behind or before a layer, None at a branch.
-
-    Activations between them are stepped over.
-    """
-    readers = readers_of(layers)
-    by_output = {name: other for other in layers for name in other.output_names if name}
-    found = layer
-    while len(following := readers.get(found.output_names[0], [])) == 1:
-        found = following[0]
-        if found.op_type in _NEIGHBOURS:
-            return found
-        if found.op_type not in _BETWEEN:
-            break
-    found = layer
-    while (before := by_output.get(found.input_names[0] if found.input_names else "")) is not None:
-        if len(readers[before.output_names[0]]) != 1:
-            return None
-        if before.op_type in _NEIGHBOURS:
-            return before
-        if before.op_type not in _BETWEEN:
-            return None
-        found = before
-    return None
-
-
-def _exclude(layer_name: str, variants: Mapping[str, Model]) -> str:
-    """Return how to leave a layer in float so that it stays so.
-
-    onnxruntime's WeightBiasQuantization (since 1.21) quantizes a lone float Conv between a
-    DequantizeLinear and a QuantizeLinear again as the session opens: a neighbour has to go too.
-    """
-    model = next(iter(variants.values()))
-    layer = layers_by_name(model).get(layer_name)
-    neighbour = find_neighbour(layer, list_layers(model)) if layer is not None else None
-    alone = "open the session with `disabled_optimizers=['WeightBiasQuantization']`"
-    if neighbour is None:
-        return (
-            f"leave it out of the quantization, {nodes_to_exclude([layer_name], variants)}, "
-            f"and {alone}, or onnxruntime quantizes it again"
-        )
-    return (
-        "leave it out of the quantization with its neighbour: "
-        f"{nodes_to_exclude([layer_name, neighbour.name], variants)} (without the "
-        f"neighbour, {alone}, or onnxruntime quantizes it again)"
-    )
-
-
-def finer_remedy(one: QuantizedMatrix, variants: Mapping[str, Model]) -> str:
-    sentence = _exclude(one.layer_name, variants)
-    if one.quantization.granularity == "per-tensor":
-        return f"Quantize per-channel, `quantize_static(..., per_channel=True)`, or {sentence}."
-    return f"{sentence[0].upper()}{sentence[1:]}, or give it a data type with more bits."
-
-
-def together(rows: Iterable[str]) -> str:
-    """Return the layer of a finding about one row; empty where it is about several."""
-    first, *others = rows
+def only_layer(layer_names: Iterable[str]) -> str:
+    """Return the layer of a finding about one layer; empty where it is about several."""
+    first, *others = layer_names
     return "" if others else first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,8 +10,6 @@ from ..measuring.comparison import Comparison
 from ..measuring.metrics import channel_max_abs, channel_sqnr_db, code_rails
 from ..quantization import is_integer
 from ..reading.layers import find_layer
-from ..reading.model_file import Model
-from ..records import Finding
 from .channel_states import (
     WIDE_GAIN_DB,
     WIDE_REACH,
@@ -21,18 +19,27 @@ from .channel_states import (
     by_channel,
     channel_states,
     channel_width,
-    counted,
-    finer_remedy,
-    is_unpacked,
-    kind_of,
+    indices,
+    is_depthwise,
     living_channels,
     outlier_gain_db,
     quantized_matrices,
     reach_of,
     usable_channels,
     weak_db,
-    which_channels,
     width_bits,
+)
+from .findings import Finding
+from .float_neighbours import find_finer_steps
+from .resolution_facts import (
+    ChannelsNearZero,
+    ClippedChannels,
+    CollapsedChannels,
+    RangeDisparity,
+    RangeOfOutliers,
+    SaturatedCodes,
+    UnusedCodes,
+    UnusedRange,
 )
 
 # Ten weak channels of a hundred are more than an accident of one filter.
@@ -58,80 +65,76 @@ UNUSED_SHARE = 1 / 4
 
 
 def find_channel_collapse(comparison: Comparison, variant: str) -> Iterator[Finding]:
-    """Channels with hardly a code of their own, which the SQNR of the whole tensor hides.
+    """Channels that use only a few codes, which the SQNR of the whole tensor hides.
 
     Source: SQNR of each channel against the float weight, where one is known; else how many steps
     a channel spans. Channels that are zero in the float weight do not count.
     """
-    for one in quantized_matrices(comparison, variant):
-        state = channel_states(one)
-        finding = _few_steps(variant, one, comparison.variants) if state is None else None
-        if state is not None and state.collapsed.any():
-            finding = _collapse(variant, one, state, comparison.variants)
-        if finding is not None:
-            yield finding
+    for matrix in quantized_matrices(comparison, variant):
+        state = channel_states(matrix)
+        if state is None:
+            yield from _find_near_zero(comparison, variant, matrix)
+        elif state.collapsed.any():
+            yield _collapse(comparison, variant, matrix, state)
 
 
 def _collapse(
-    variant: str, one: QuantizedMatrix, state: ChannelStates, variants: Mapping[str, Model]
+    comparison: Comparison, variant: str, matrix: QuantizedMatrix, state: ChannelStates
 ) -> Finding:
-    bad, judged = int(state.collapsed.sum()), int(state.judged.sum())
-    dead = int((state.collapsed & state.dead).sum())
-    sqnr = np.where(state.collapsed, channel_sqnr_db(one.measured.sums), np.inf)
-    share = bad / judged
-    limit = weak_db(one.quantization)
-    return Finding(
-        "channel-collapse",
-        "error" if share >= COLLAPSE_ERROR_SHARE else "warning",
-        variant,
-        one.layer_name,
-        f"{bad} of {judged} channels ({share:.0%}) are under {limit:.0f} dB, {dead} of them dead "
-        f"(all codes equal the zero-point); the worst is channel {int(sqnr.argmin())} with "
-        f"{sqnr.min():.1f} dB; the whole tensor has {one.measured.metrics['sqnr_db']:.1f} dB.",
-        finer_remedy(one, variants),
-        {"channels": bad, "share": share, "dead": dead, "worst_db": float(sqnr.min())},
+    sqnr_db = np.where(state.collapsed, channel_sqnr_db(matrix.measured.sums), np.inf)
+    facts = CollapsedChannels(
+        int(state.collapsed.sum()),
+        judged=int(state.judged.sum()),
+        dead=int((state.collapsed & state.dead).sum()),
+        limit_db=weak_db(matrix.quantization),
+        worst_channel=int(sqnr_db.argmin()),
+        worst_db=float(sqnr_db.min()),
+        sqnr_db=matrix.measured.metrics["sqnr_db"],
+        remedy=find_finer_steps(matrix.layer_name, matrix.quantization, comparison),
     )
+    severity = "error" if facts.share >= COLLAPSE_ERROR_SHARE else "warning"
+    return Finding("channel-collapse", severity, variant, matrix.layer_name, facts)
 
 
-def _few_steps(variant: str, one: QuantizedMatrix, variants: Mapping[str, Model]) -> Finding | None:
+def _find_near_zero(
+    comparison: Comparison, variant: str, matrix: QuantizedMatrix
+) -> Iterator[Finding]:
     """Judge by the codes alone: channels that stay within a few steps of zero."""
-    quantization = one.quantization
-    scale = by_channel(one.measured, quantization.scale)
+    quantization = matrix.quantization
+    scale = by_channel(matrix.measured, quantization.scale)
     coarse = width_bits(quantization) < FEW_STEPS_MIN_BITS
     if scale is None or coarse or quantization.granularity != "per-tensor":
-        return None
+        return
     with np.errstate(all="ignore"):
-        steps = np.rint(channel_width(one.measured) / np.abs(scale))
-    few = (steps > 0) & (steps <= FEW_STEPS) & usable_channels(one.measured)
+        steps = np.rint(channel_width(matrix.measured) / np.abs(scale))
+    few = (steps > 0) & (steps <= FEW_STEPS) & usable_channels(matrix.measured)
     alive = int((steps > 0).sum())
-    wide = (reach_of(one.measured) < WIDE_REACH).any()
+    wide = (reach_of(matrix.measured) < WIDE_REACH).any()
     if wide or not few.any() or few.sum() < COLLAPSE_ERROR_SHARE * alive:
-        return None
-    return Finding(
-        "channel-collapse",
-        "warning",
-        variant,
-        one.layer_name,
-        f"{int(few.sum())} of {alive} channels stay within {FEW_STEPS} steps of zero, which is "
-        f"about 18 dB at best, though the type has {int(max(np.abs(quantization.code_limits)))}: "
-        f"{which_channels(few)}.",
-        finer_remedy(one, variants),
-        {"channels": int(few.sum()), "share": float(few.sum() / alive)},
+        return
+    facts = ChannelsNearZero(
+        indices(few),
+        alive,
+        FEW_STEPS,
+        highest_code=int(max(np.abs(quantization.code_limits))),
+        remedy=find_finer_steps(matrix.layer_name, quantization, comparison),
     )
+    yield Finding("channel-collapse", "warning", variant, matrix.layer_name, facts)
 
 
-def _disparity(one: QuantizedMatrix) -> float:
+def _disparity(matrix: QuantizedMatrix) -> float:
     """Return widest / median of the living channels that share one scale, else NaN.
 
     The widest by its values, so that what is clipped does not count.
     """
-    if one.quantization.granularity != "per-tensor" or not is_integer(one.quantization.data_type):
+    quantization, measured = matrix.quantization, matrix.measured
+    if quantization.granularity != "per-tensor" or not is_integer(quantization.data_type):
         return np.nan
-    living = living_channels(one.measured)
-    widths = channel_max_abs(one.measured.sums)[living]
-    if widths.size < 2 or not usable_channels(one.measured).all():
+    living = living_channels(measured)
+    widths = channel_max_abs(measured.sums)[living]
+    if widths.size < 2 or not usable_channels(measured).all():
         return np.nan
-    return float(channel_width(one.measured)[living].max() / np.median(widths))
+    return float(channel_width(measured)[living].max() / np.median(widths))
 
 
 def find_range_disparity(comparison: Comparison, variant: str) -> Iterator[Finding]:
@@ -140,67 +143,43 @@ def find_range_disparity(comparison: Comparison, variant: str) -> Iterator[Findi
     Per-channel scales cure it. Source: Nagel et al. 2019, Data-Free Quantization; depthwise
     layers have it most, for batch-norm folding scales each of their filters on its own.
     """
-    for one in quantized_matrices(comparison, variant):
-        ratio, bits = _disparity(one), width_bits(one.quantization)
+    for matrix in quantized_matrices(comparison, variant):
+        ratio, bits = _disparity(matrix), width_bits(matrix.quantization)
         if not ratio >= DISPARITY_WARNING or bits - np.log2(ratio) > ENOUGH_BITS:
             continue
-        kind = kind_of(one.measured.layer, one.measured.weight)
-        yield Finding(
-            "range-disparity",
-            "error" if ratio >= DISPARITY_ERROR else "warning",
-            variant,
-            one.layer_name,
-            f"One scale serves all channels of this {kind}, and the widest is {ratio:.3g} times "
-            f"the median: of {bits:.0f} bits the median channel keeps "
-            f"{max(0.0, bits - np.log2(ratio)):.1f}.",
-            "Quantize per-channel, `quantize_static(..., per_channel=True)`, or equalize the "
-            "ranges of the layers around it first.",
-            {"ratio": ratio},
+        layer = matrix.measured.layer
+        facts = RangeDisparity(
+            ratio, bits, layer.op_type, is_depthwise(layer, matrix.measured.weight)
         )
+        severity = "error" if ratio >= DISPARITY_ERROR else "warning"
+        yield Finding("range-disparity", severity, variant, matrix.layer_name, facts)
 
 
 def find_wide_scale(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """The scale is far wider than the weights: most codes can never occur, or an outlier set it."""
-    for one in quantized_matrices(comparison, variant):
-        reach = reach_of(one.measured)
-        judged = living_channels(one.measured) & usable_channels(one.measured)
+    for matrix in quantized_matrices(comparison, variant):
+        reach = reach_of(matrix.measured)
+        judged = living_channels(matrix.measured) & usable_channels(matrix.measured)
         wide = judged & (reach < WIDE_REACH)
         if wide.any():
-            yield _wide(variant, one, np.where(wide, reach, np.nan), int(judged.sum()))
+            yield _wide(variant, matrix, np.where(wide, reach, np.nan), int(judged.sum()))
             continue
-        gain = outlier_gain_db(one)
+        gain = outlier_gain_db(matrix)
         if gain >= WIDE_GAIN_DB:
-            yield Finding(
-                "scale-too-wide",
-                "warning",
-                variant,
-                one.layer_name,
-                f"Clipping the few widest weights would win {gain:.1f} dB: the scale follows "
-                f"outliers, the tensor has {one.measured.metrics['sqnr_db']:.1f} dB.",
-                "Calibrate the weight's range by percentile or mean squared error instead of "
-                "MinMax, or quantize it per-channel.",
-                {"gain_db": gain},
-            )
+            facts = RangeOfOutliers(gain, matrix.measured.metrics["sqnr_db"])
+            yield Finding("scale-too-wide", "warning", variant, matrix.layer_name, facts)
 
 
-def _wide(variant: str, one: QuantizedMatrix, reach: np.ndarray, judged: int) -> Finding:
-    wide, lowest = ~np.isnan(reach), float(np.nanmin(reach))
-    where = (
-        "The weights reach"
-        if one.quantization.granularity == "per-tensor"
-        else f"In {int(wide.sum())} of {judged} channels ({which_channels(wide)}) the weights reach"
+def _wide(variant: str, matrix: QuantizedMatrix, reach: np.ndarray, judged: int) -> Finding:
+    facts = UnusedRange(
+        float(np.nanmin(reach)),
+        width_bits(matrix.quantization),
+        indices(~np.isnan(reach)),
+        judged,
+        has_one_scale=matrix.quantization.granularity == "per-tensor",
     )
-    return Finding(
-        "scale-too-wide",
-        "error" if lowest < WIDE_REACH_ERROR else "warning",
-        variant,
-        one.layer_name,
-        f"{where} only {lowest:.2g} of the largest value that the scale can hold: "
-        f"{-np.log2(lowest):.1f} of {width_bits(one.quantization):.0f} bits are never used.",
-        "Set the scale by this weight's own range, max abs / highest code: quantize it from the "
-        "float weight again.",
-        {"reach": lowest, "channels": int(wide.sum())},
-    )
+    severity = "error" if facts.reach < WIDE_REACH_ERROR else "warning"
+    return Finding("scale-too-wide", severity, variant, matrix.layer_name, facts)
 
 
 def find_clipping(comparison: Comparison, variant: str) -> Iterator[Finding]:
@@ -208,26 +187,19 @@ def find_clipping(comparison: Comparison, variant: str) -> Iterator[Finding]:
 
     A clipping range that pays (a search by mean squared error makes one) is left alone.
     """
-    for one in quantized_matrices(comparison, variant):
-        state = channel_states(one)
-        clipped = state.judged & state.clipped if state is not None else None
-        if state is None or clipped is None or not clipped.any():
+    for matrix in quantized_matrices(comparison, variant):
+        state = channel_states(matrix)
+        if state is None or not (clipped := state.judged & state.clipped).any():
             continue
-        gain = float(state.clipping_gain_db[clipped].max())
-        share = one.measured.metrics["clipping_share"]
-        yield Finding(
-            "clipping",
-            "error" if (clipped & state.weak).any() else "warning",
-            variant,
-            one.layer_name,
-            f"{int(clipped.sum())} of {int(state.judged.sum())} channels "
-            f"({which_channels(clipped)}) are clipped: {share:.0%} of the squared error is in "
-            "weights beyond the lowest or highest code, and a scale that holds all would be "
-            f"{gain:.1f} dB better; {one.measured.metrics['saturation_share']:.1%} of the codes "
-            "are at the rails.",
-            "Set the scale by the weight's full range (MinMax), max abs / highest code.",
-            {"channels": int(clipped.sum()), "share_of_error": share, "gain_db": gain},
+        facts = ClippedChannels(
+            indices(clipped),
+            judged=int(state.judged.sum()),
+            share_of_error=matrix.measured.metrics["clipping_share"],
+            gain_db=float(state.clipping_gain_db[clipped].max()),
+            saturation_share=matrix.measured.metrics["saturation_share"],
         )
+        severity = "error" if (clipped & state.weak).any() else "warning"
+        yield Finding("clipping", severity, variant, matrix.layer_name, facts)
 
 
 def find_saturation(comparison: Comparison, variant: str) -> Iterator[Finding]:
@@ -235,31 +207,24 @@ def find_saturation(comparison: Comparison, variant: str) -> Iterator[Finding]:
 
     Judged without the float weight; where that is known, `find_clipping` knows what was lost.
     """
-    for one in quantized_matrices(comparison, variant):
-        counts, sums = one.measured.sums.code_counts, one.measured.sums
-        low, high = one.quantization.code_limits
+    for matrix in quantized_matrices(comparison, variant):
+        counts, sums = matrix.measured.sums.code_counts, matrix.measured.sums
+        low, high = matrix.quantization.code_limits
         if counts is None or sums.x_square is not None or high - low + 1 < RAIL_MIN_CODES:
             continue
-        if np.count_nonzero(counts) <= FEWEST_CODES:
+        if np.count_nonzero(counts) <= FEWEST_CODES or not usable_channels(matrix.measured).all():
             continue
-        rails = code_rails(counts, one.quantization)
-        codes = int(counts.sum())
-        at_rails = int(counts[list(rails)].sum())
-        scales = one.quantization.scale.size
-        expected = RAIL_CODES_PER_SCALE * scales / codes + RAIL_BINS / (high - low)
-        if at_rails / codes > expected + RAIL_MARGIN and usable_channels(one.measured).all():
-            yield Finding(
-                "saturation",
-                "warning",
-                variant,
-                one.layer_name,
-                f"{at_rails:,} of {codes:,} codes ({at_rails / codes:.1%}) are at the lowest or "
-                f"highest, where {expected:.1%} would be usual for "
-                f"{counted(scales, 'scale')}: the weights were clipped.",
-                "Set the scale by the weight's full range (MinMax), max abs / highest code, from "
-                "the float weight.",
-                {"share": at_rails / codes, "usual": expected},
-            )
+        facts = _count_rails(matrix, counts)
+        if facts.share > facts.usual_share + RAIL_MARGIN:
+            yield Finding("saturation", "warning", variant, matrix.layer_name, facts)
+
+
+def _count_rails(matrix: QuantizedMatrix, counts: np.ndarray) -> SaturatedCodes:
+    low, high = matrix.quantization.code_limits
+    rails = code_rails(counts, matrix.quantization)
+    codes, scales = int(counts.sum()), matrix.quantization.scale.size
+    usual_share = RAIL_CODES_PER_SCALE * scales / codes + RAIL_BINS / (high - low)
+    return SaturatedCodes(int(counts[list(rails)].sum()), codes, usual_share, scales)
 
 
 def find_unused_codes(comparison: Comparison, variant: str) -> Iterator[Finding]:
@@ -267,45 +232,38 @@ def find_unused_codes(comparison: Comparison, variant: str) -> Iterator[Finding]
 
     n uniform weights use N·(1 − exp(−n/N)) of N codes; zeros (pruned weights) are not counted.
     """
-    for one in quantized_matrices(comparison, variant):
-        used, possible = used_codes(one)
-        wide = (reach_of(one.measured) < WIDE_REACH).any()
-        explained = wide or _disparity(one) >= DISPARITY_WARNING
-        if used >= UNUSED_SHARE * possible or explained or not usable_channels(one.measured).any():
+    for matrix in quantized_matrices(comparison, variant):
+        used, possible = used_codes(matrix)
+        wide = (reach_of(matrix.measured) < WIDE_REACH).any()
+        explained = wide or _disparity(matrix) >= DISPARITY_WARNING
+        if used >= UNUSED_SHARE * possible or explained:
             continue
-        distinct = _distinct_floats(one, comparison.variants)
+        if not usable_channels(matrix.measured).any():
+            continue
+        distinct = _count_distinct_floats(comparison, matrix)
         if used <= FEWEST_CODES if distinct is None else distinct < possible / 2:
             continue
-        low, high = one.quantization.code_limits
-        yield Finding(
-            "unused-codes",
-            "warning",
-            variant,
-            one.layer_name,
-            f"{used} of {high - low + 1:.0f} codes occur, where as many weights could use "
-            f"{possible:.0f}: {np.log2(possible / used):.1f} bits are lost.",
-            "Quantize this layer from the float weight again; if the codes come from a coarser "
-            "grid (4 bits in an 8-bit type), store them in the narrower type.",
-            {"used": used, "possible": possible},
-        )
+        low, high = matrix.quantization.code_limits
+        facts = UnusedCodes(used, possible, high - low + 1)
+        yield Finding("unused-codes", "warning", variant, matrix.layer_name, facts)
 
 
-def used_codes(one: QuantizedMatrix) -> tuple[int, float]:
+def used_codes(matrix: QuantizedMatrix) -> tuple[int, float]:
     """Return how many codes occur, and how many could, zeros left out."""
-    counts = one.measured.sums.code_counts
-    codebook = one.quantization.levels is not None
-    if counts is None or codebook or is_unpacked(one.measured.weight):
+    counts = matrix.measured.sums.code_counts
+    codebook = matrix.quantization.levels is not None
+    if counts is None or codebook or matrix.measured.weight.is_unpacked:
         return 0, 0.0
-    low, high = one.quantization.code_limits
+    low, high = matrix.quantization.code_limits
     zeros = int(counts.max())  # the most frequent code: zero in all but odd weights
     weights, codes = int(counts.sum()) - zeros, high - low
     return int(np.count_nonzero(counts)), codes * float(-np.expm1(-weights / codes))
 
 
-def _distinct_floats(one: QuantizedMatrix, variants: Mapping[str, Model]) -> int | None:
+def _count_distinct_floats(comparison: Comparison, matrix: QuantizedMatrix) -> int | None:
     """Return how many distinct numbers the float weight has, None where it is not known."""
-    pair = one.measured.pair
-    if one.measured.sums.x_square is None or pair is None:
+    pair = matrix.measured.pair
+    if matrix.measured.sums.x_square is None or pair is None:
         return None
-    weight = find_layer(next(iter(variants.values())), pair.original).weight
+    weight = find_layer(comparison.naming_model, pair.original).weight
     return None if weight is None else int(np.unique(weight.values).size)

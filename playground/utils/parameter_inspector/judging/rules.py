@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..measuring.comparison import Comparison
-from ..records import SEVERITIES, Finding
 from ..sharing import SharedCache
 from .file_rules import (
     find_grid_snapped,
@@ -23,6 +22,8 @@ from .file_rules import (
     find_tied_weight,
     find_values_differ,
 )
+from .finding_wording import TITLES
+from .findings import SEVERITIES, Finding
 from .parameter_rules import (
     find_axis_mismatch,
     find_bad_scale,
@@ -48,34 +49,37 @@ class Rule:
     """``find`` yields the findings of one variant."""
 
     rule: str
-    title: str
     find: Callable[[Comparison, str], Iterator[Finding]]
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.rule]
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("channel-collapse", "channels with hardly a code of their own", find_channel_collapse),
-    Rule("range-disparity", "one scale for channels of different width", find_range_disparity),
-    Rule("clipping", "weights beyond the lowest or highest code", find_clipping),
-    Rule("saturation", "too many codes at the rails", find_saturation),
-    Rule("scale-too-wide", "a scale far wider than the weights", find_wide_scale),
-    Rule("unused-codes", "few codes occur", find_unused_codes),
-    Rule("bad-scale", "a scale that is zero, negative, NaN or infinite", find_bad_scale),
-    Rule("zero-point-range", "a zero-point that is no code", find_zero_point_range),
-    Rule("bias-scale", "a bias scale that is not s_x·s_w", find_bias_scale),
-    Rule("bias-overflow", "a bias beyond int32", find_bias_overflow),
-    Rule("axis-mismatch", "scales along another axis than the channels", find_axis_mismatch),
-    Rule("u8s8-saturation", "accuracy that depends on the processor", find_u8s8),
-    Rule("tied-weight", "a shared weight quantized in one place only", find_tied_weight),
-    Rule("left-in-float", "a layer left in float", find_left_in_float),
-    Rule("grid-snapped", "float weights on a grid, without a scale", find_grid_snapped),
-    Rule("not-quantized", "a file that is not quantized", find_not_quantized),
-    Rule("layers-lost", "layers without a partner", find_layers_lost),
-    Rule("values-differ", "codes that are not those of the float weight", find_values_differ),
-    Rule("not-understood", "what could not be read", find_not_understood),
+    Rule("channel-collapse", find_channel_collapse),
+    Rule("range-disparity", find_range_disparity),
+    Rule("clipping", find_clipping),
+    Rule("saturation", find_saturation),
+    Rule("scale-too-wide", find_wide_scale),
+    Rule("unused-codes", find_unused_codes),
+    Rule("bad-scale", find_bad_scale),
+    Rule("zero-point-range", find_zero_point_range),
+    Rule("bias-scale", find_bias_scale),
+    Rule("bias-overflow", find_bias_overflow),
+    Rule("axis-mismatch", find_axis_mismatch),
+    Rule("u8s8-saturation", find_u8s8),
+    Rule("tied-weight", find_tied_weight),
+    Rule("left-in-float", find_left_in_float),
+    Rule("grid-snapped", find_grid_snapped),
+    Rule("not-quantized", find_not_quantized),
+    Rule("layers-lost", find_layers_lost),
+    Rule("values-differ", find_values_differ),
+    Rule("not-understood", find_not_understood),
 )
 
 
-_found: SharedCache[tuple[Finding, ...]] = SharedCache(size=8)
+_findings: SharedCache[tuple[Finding, ...]] = SharedCache(size=8)
 
 
 def find_problems(comparison: Comparison) -> tuple[Finding, ...]:
@@ -83,11 +87,11 @@ def find_problems(comparison: Comparison) -> tuple[Finding, ...]:
 
     The worst severity comes first; within it, layers are in graph order.
     """
-    return _found.get(comparison, lambda: _find_problems(comparison))
+    return _findings.get(comparison, lambda: _find_problems(comparison))
 
 
 def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
-    found = [
+    findings = [
         finding
         for rule in RULES
         for name in comparison.variants
@@ -96,11 +100,11 @@ def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
     position = {layer: i for i, layer in enumerate(comparison.weights)}
     return tuple(
         sorted(
-            found,
+            findings,
             key=lambda f: (
                 SEVERITIES.index(f.severity),
                 f.variant,
-                position.get(f.layer, -1),
+                position.get(f.layer_name, -1),
                 f.rule,
             ),
         )

@@ -1,0 +1,42 @@
+"""Records and numbers -> files for elsewhere: pure functions that return text, one writer each.
+
+Names come from a model and may hold anything: `escaping` has each format's way to disarm them.
+"""
+
+from .csv_tables import create_findings_csv, create_metrics_csv
+from .escaping import escape_unprintable, shorten_name
+from .exclusion_lists import (
+    EXCLUSIONS,
+    Exclusion,
+    create_exclusion,
+    exclude_in_nncf,
+    exclude_in_onnxruntime,
+    exclude_in_quark,
+)
+from .finding_groups import group_findings, select_findings
+from .json_record import create_json
+from .junit import create_junit
+from .model_explorer import create_model_explorer_data
+from .netron import create_netron_attachment
+from .overrides import override_planned_weights, quantize_per_channel_in_onnxruntime
+
+__all__ = [
+    "EXCLUSIONS",
+    "Exclusion",
+    "create_exclusion",
+    "create_findings_csv",
+    "create_json",
+    "create_junit",
+    "create_metrics_csv",
+    "create_model_explorer_data",
+    "create_netron_attachment",
+    "escape_unprintable",
+    "exclude_in_nncf",
+    "exclude_in_onnxruntime",
+    "exclude_in_quark",
+    "group_findings",
+    "override_planned_weights",
+    "quantize_per_channel_in_onnxruntime",
+    "select_findings",
+    "shorten_name",
+]

@@ -1,0 +1,73 @@
+"""The sentences of findings: complete, with numbers, and with names that can be pasted."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from judged_models import each_fault, finding_of, planted
+
+from playground.utils.parameter_inspector.judging import (
+    file_facts,
+    parameter_facts,
+    resolution_facts,
+)
+from playground.utils.parameter_inspector.judging.finding_wording import (
+    MARKS,
+    TITLES,
+    describe_finding,
+    describe_remedy,
+    word,
+)
+from playground.utils.parameter_inspector.judging.findings import SEVERITIES
+from playground.utils.parameter_inspector.judging.rules import RULES
+
+
+@each_fault
+def test_evidence_has_numbers_or_names_and_both_sentences_end(fault):
+    for finding in planted(fault):
+        evidence, remedy = describe_finding(finding), describe_remedy(finding)
+        assert re.search(r"\d|'", evidence)
+        assert evidence.endswith(".") and remedy.endswith(".")
+        assert "nan" not in evidence and "inf " not in evidence
+        assert all(isinstance(name, str) for name in finding.numbers)
+
+
+def test_a_remedy_names_the_layer_and_a_neighbour_to_exclude():
+    remedy = describe_remedy(finding_of("narrow_channels"))
+    assert "nodes_to_exclude=['conv1', 'depthwise']" in remedy
+    assert "disabled_optimizers=['WeightBiasQuantization']" in remedy
+
+
+def test_a_layer_without_a_neighbour_next_to_it_is_excluded_alone_with_the_optimizer_off():
+    remedy = describe_remedy(finding_of("narrow_channels_int4"))
+    assert "nodes_to_exclude=['fc']" in remedy
+    assert "disabled_optimizers=['WeightBiasQuantization']" in remedy
+
+
+def test_disparity_says_that_a_layer_is_depthwise():
+    assert "depthwise Conv" in describe_finding(finding_of("wide_filter"))
+    assert "depthwise Conv" not in describe_finding(finding_of("wide_pointwise"))
+
+
+def test_few_channels_are_all_named_and_many_are_counted():
+    assert "(channel 4)" in describe_finding(finding_of("zero_scale"))
+    assert "and 20 more" in describe_finding(finding_of("clipped"))
+
+
+def test_every_rule_has_a_title_of_its_own_and_every_severity_a_mark():
+    assert list(TITLES) == [rule.rule for rule in RULES]
+    assert len(set(TITLES.values())) == len(TITLES)
+    assert set(MARKS) == set(SEVERITIES)
+
+
+@pytest.mark.parametrize("module", [file_facts, parameter_facts, resolution_facts])
+def test_every_kind_of_facts_has_sentences(module):
+    kinds = [one for one in vars(module).values() if hasattr(one, "numbers")]
+    assert kinds
+    assert [kind for kind in kinds if kind not in word.registry] == []
+
+
+def test_facts_without_sentences_are_refused_by_their_kind():
+    with pytest.raises(TypeError, match="no sentence is known for int"):
+        word(3)
