@@ -9,229 +9,25 @@ import csv
 import io
 import json
 import shutil
-import socket
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
-ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK = ROOT / "playground" / "quantization.py"
-WAIT = 30_000  # milliseconds; a bound for a broken page, not a promise about speed
-HOSTILE = '<img src=x onerror="window.hacked=1">$\\foo_1$'
-# Of the selected layer; section 4 explains its controls in a table of the same kind.
-PARAMETERS = ":not(.playground-details) > .playground-table:has-text('In words')"
-HISTOGRAMS = "img[alt*='equal bins']"
-CHANNELS, CODES = "img[alt*='Output channels']", "img[alt*='Integer codes']"
-ERRORS = "img[alt*='in steps of the scale']"
-TRIAL, TRADE_OFF = "img[alt*='Another quantization']", "img[alt*='Bytes of the weights against']"
-WORST = "/block1/conv_dw/Conv"
-
-
-@pytest.fixture(scope="session")
-def models_folder(tmp_path_factory) -> Path:
-    """The shipped models, beside a folder with a damaged file and a layer of a hostile name."""
-    folder = tmp_path_factory.mktemp("models")
-    for name in ("dscnn", "resnet8"):
-        shutil.copytree(ROOT / "models" / name, folder / name)
-    (folder / "odd").mkdir()
-    (folder / "odd" / "cut.onnx").write_bytes((ROOT / "models/dscnn/fp32.onnx").read_bytes()[:999])
-    for name in ("odd", "changing"):
-        (folder / name).mkdir(exist_ok=True)
-        onnx.save(create_odd_model(), folder / name / "odd.onnx")
-    (folder / "deep").mkdir()
-    for name, quantized in (("fp32", False), ("int8", True)):
-        onnx.save(create_deep_model(quantized), folder / "deep" / f"{name}.onnx")
-    return folder
-
-
-def create_deep_model(quantized: bool, layers: int = 60, width: int = 256) -> onnx.ModelProto:
-    """Return a chain of MatMuls, so many that trying every layer takes a while."""
-    rng, arrays, nodes = np.random.default_rng(0), {"s": np.float32(0.02)}, []
-    for i in range(layers):
-        exact = rng.normal(size=(width, width)).astype(np.float32)
-        arrays[f"w{i}"] = (
-            (exact / 0.02).round().clip(-128, 127).astype(np.int8) if quantized else exact
-        )
-        if quantized:
-            nodes.append(helper.make_node("DequantizeLinear", [f"w{i}", "s"], [f"v{i}"]))
-        weight = f"v{i}" if quantized else f"w{i}"
-        nodes.append(helper.make_node("MatMul", [f"h{i}", weight], [f"h{i + 1}"], f"layer{i}"))
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width])]
-        for name in ("h0", f"h{layers}")
-    ]
-    initializers = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-    return helper.make_model(helper.make_graph(nodes, "deep", *ends, initializers))
-
-
-def create_odd_model() -> onnx.ModelProto:
-    """Return a float network of two layers: one of a hostile name, one of a very long one."""
-    weight = numpy_helper.from_array(np.linspace(-2, 5, 12, dtype=np.float32).reshape(3, 4), "w")
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["y"], name=HOSTILE),
-        helper.make_node("Relu", ["y"], ["z"], name="long" * 75),
-    ]
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, width])]
-        for name, width in (("x", 3), ("z", 4))
-    ]
-    return helper.make_model(helper.make_graph(nodes, "odd", *ends, [weight]))
-
-
-@contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve the notebook on a free port, and stop that server afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "marimo", "run", str(NOTEBOOK), "--headless", "--no-token"),
-            *("--host", "127.0.0.1", "--port", str(port), "--", "--models", str(folder)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert server.stdout is not None
-    said = iter(server.stdout.readline, "")
-    assert any(f":{port}" in line for line in said), "the server ended before it was ready"
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        server.terminate()
-        server.stdout.close()
-        server.wait()
-
-
-@pytest.fixture(scope="session")
-def address(models_folder: Path, browser: object) -> Iterator[str]:
-    with serve(models_folder) as address:
-        yield address
-
-
-class Viewer:
-    """One open page: the layers it shows, what its console said, which cells ran."""
-
-    def __init__(self, page, url: str) -> None:
-        self.page = page
-        self.errors: list[str] = []
-        self.runs: Counter[str] = Counter()
-        self.completed = 0
-        page.set_default_timeout(WAIT)
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("websocket", lambda socket: socket.on("framereceived", self._count_runs))
-        with page.expect_websocket() as socket:
-            page.goto(url)
-        self.socket = socket.value
-        self.wait_until_idle()
-
-    def _count_runs(self, frame: str | bytes) -> None:
-        message = json.loads(frame)
-        data = message.get("data") or message
-        self.completed += message.get("op") == "completed-run"
-        if message.get("op") == "cell-op" and data.get("status") == "running":
-            self.runs[data["cell_id"]] += 1
-
-    def wait_until_idle(self) -> None:
-        """Wait for the first run of all cells, and for the histograms or what stands for them."""
-        while not self.completed:
-            self.socket.wait_for_event("framereceived")
-        self.page.wait_for_selector(f"{HISTOGRAMS}, :text('no weights to draw')", state="attached")
-
-    @property
-    def layer_in_address(self) -> str | None:
-        return parse_qs(urlsplit(self.page.url).query).get("layer", [None])[0]
-
-    @property
-    def variant_in_address(self) -> str | None:
-        return parse_qs(urlsplit(self.page.url).query).get("variant", [None])[0]
-
-    def tints(self, layer: str) -> dict[str, str]:
-        """Return variant -> the colour of its row of a layer in the ranking."""
-        rows = self.page.locator("marimo-table").get_by_role("row", name=layer)
-        script = "all => all.map(r => [r.cells[1].innerText, getComputedStyle(r.cells[1])])"
-        script = script.replace("(r.cells[1])]", "(r.cells[1]).backgroundColor]")
-        return dict(rows.evaluate_all(script))
-
-    @property
-    def parameters(self) -> str:
-        return self.page.locator(PARAMETERS).inner_text()
-
-    def choose_layer(self, name: str) -> None:
-        self.page.get_by_role("button", name="Layer", exact=True).click()
-        self.page.get_by_role("option", name=name).click()
-
-    def control(self, label: str):
-        """Return a control of section 4; several charts and sections have a variant to choose."""
-        return self.page.locator(".playground-controls").get_by_label(label, exact=True)
-
-    def shown_scheme(self) -> dict[str, str]:
-        labels = ("Variant", "Data type", "Bits", "Granularity", "Zero-point", "Clipping")
-        script = "one => one.selectedOptions[0].textContent"
-        return {label: self.control(label).evaluate(script) for label in labels}
-
-    def wait_for_trial(self, words: str) -> None:
-        """Wait until the picture of section 4 and the numbers above it say ``words``."""
-        self.page.wait_for_selector(f"{TRIAL}[alt*='Tried: {words}']", state="attached")
-        self.numbers.get_by_text(words).first.wait_for()
-
-    @property
-    def numbers(self):
-        return self.page.locator(".playground-table", has_text="SQNR of the worst channel")
-
-    def plan(self) -> None:
-        """Try every layer, and wait for the curve."""
-        self.page.get_by_role("button", name="Try every layer").click()
-        self.page.wait_for_selector(TRADE_OFF, state="attached")
-
-    def click_table(self, layer: str, column: int) -> None:
-        row = self.page.get_by_role("row", name=layer).first
-        row.get_by_role("cell").nth(column).click()
-
-    def wait_for_layer(self, name: str) -> None:
-        """Wait until histograms, table, dropdown and address all show ``name``."""
-        page = self.page
-        page.wait_for_selector(f"{HISTOGRAMS}[alt*='{name}']", state="attached")
-        page.locator(PARAMETERS).get_by_text(name).first.wait_for()
-        page.locator("marimo-dropdown").get_by_text(f"{name} ·").first.wait_for(state="attached")
-        assert self.layer_in_address == name
-
-    def outlined_row(self, rows: int) -> int | None:
-        """Return the row of the heatmap that the outline lies over."""
-        outline = self.page.locator("[data-testid=selected-row]")
-        if not outline.is_visible():
-            return None
-        box, row = outline.bounding_box(), self.row_height(rows)
-        return round((box["y"] + box["height"] / 2 - self.rows_top(rows)) / row - 0.5)
-
-    def click_heatmap(self, row: int, rows: int, x: float = 0.5) -> None:
-        box = self.page.locator(".playground-heatmap").bounding_box()
-        y = self.rows_top(rows) + (row + 0.5) * self.row_height(rows)
-        self.page.mouse.click(box["x"] + x * box["width"], y)
-
-    # Where the rows lie, from the picture's own proportions: 0.42 inches above, 0.25 each.
-    def inch(self) -> float:
-        return self.page.locator(".playground-heatmap canvas").bounding_box()["width"] / 10
-
-    def rows_top(self, rows: int) -> float:
-        return (
-            self.page.locator(".playground-heatmap canvas").bounding_box()["y"] + 0.42 * self.inch()
-        )
-
-    def row_height(self, rows: int) -> float:
-        return 0.25 * self.inch()
+from served_page import (
+    CHANNELS,
+    CODES,
+    ERRORS,
+    HISTOGRAMS,
+    HOSTILE,
+    PARAMETERS,
+    ROOT,
+    TRADE_OFF,
+    TRIAL,
+    WORST,
+    Viewer,
+)
 
 
 @pytest.fixture
@@ -326,7 +122,7 @@ def test_a_link_to_a_variant_that_is_not_there_says_so(open_page):
 
 def test_a_file_that_changes_is_noticed_and_opened_again_by_a_reload(open_page, models_folder):
     viewer = open_page("model=changing&layer=longlong")
-    said = viewer.page.get_by_text("The files of this folder have changed.")
+    said = viewer.page.get_by_text("The files in this folder have changed.")
     assert said.count() == 0
     shutil.copy(models_folder / "resnet8" / "int8.onnx", models_folder / "changing")
     said.wait_for()
@@ -475,13 +271,13 @@ def test_the_ticked_layers_and_the_tool_decide_the_text_to_paste(open_page):
     page.get_by_role("option", name="/dense/Gemm").click()
     code.get_by_text("'/dense/Gemm'").wait_for()
     page.keyboard.press("Escape")
-    page.get_by_label("For").select_option("NNCF")
+    page.get_by_label("For", exact=True).select_option("NNCF")
     code.get_by_text("nncf.IgnoredScope").wait_for()
-    page.get_by_label("For").select_option("onnxruntime, a scale for each channel")
+    page.get_by_label("For", exact=True).select_option("onnxruntime, a scale for each channel")
     code.get_by_text("tensor_quant_overrides = {").wait_for()
 
 
-def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_do(open_page):
+def test_the_controls_begin_with_the_current_scheme_and_a_change_shows_what_it_would_do(open_page):
     viewer = open_page("model=dscnn")
     viewer.wait_for_trial("uint8 per-tensor asymmetric")
     current = {
@@ -500,9 +296,9 @@ def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_
     viewer.wait_for_trial("uint8 per-channel asymmetric")
     assert viewer.page.locator(TRIAL).get_attribute("src") != before
     assert "+47.5 dB" in viewer.numbers.inner_text()
-    assert "+52.9 %" in viewer.numbers.inner_text()
+    assert "+52.9%" in viewer.numbers.inner_text()
     assert viewer.control("Axis").is_enabled()
-    viewer.page.get_by_role("button", name="Back to today").click()
+    viewer.page.get_by_role("button", name="Undo changes").click()
     viewer.wait_for_trial("uint8 per-tensor asymmetric")
     assert viewer.shown_scheme() == current
 
@@ -510,14 +306,12 @@ def test_the_controls_begin_with_todays_scheme_and_a_change_shows_what_it_would_
 def test_a_change_of_a_control_runs_each_cell_once_and_draws_nothing_of_section_3(open_page):
     viewer = open_page("model=dscnn")
     viewer.wait_for_trial("uint8 per-tensor asymmetric")
-    viewer.page.wait_for_timeout(500)
-    viewer.runs.clear()
-    viewer.control("Data type").select_option("int4")
+    with viewer.count_runs() as runs:
+        viewer.control("Data type").select_option("int4")
     viewer.wait_for_trial("int4 per-tensor asymmetric")
-    viewer.page.wait_for_timeout(500)
-    assert set(viewer.runs.values()) == {1}
+    assert set(runs.values()) == {1}
     # The controls, the numbers, the picture, the two buttons, what they write and what they show.
-    assert 3 <= len(viewer.runs) <= 7
+    assert 3 <= len(runs) <= 7
 
 
 def test_a_scheme_that_onnxruntime_cannot_run_says_so_and_is_not_written(open_page):
@@ -537,14 +331,13 @@ def test_a_scheme_that_onnxruntime_cannot_run_says_so_and_is_not_written(open_pa
 
 def test_another_variant_or_layer_begins_with_its_own_scheme(open_page):
     viewer = open_page("model=dscnn")
-    viewer.control("Data type").select_option("int4")
+    with viewer.count_runs():
+        viewer.control("Data type").select_option("int4")
     viewer.wait_for_trial("int4 per-tensor asymmetric")
-    viewer.page.wait_for_timeout(500)
-    viewer.runs.clear()
-    viewer.control("Variant").select_option("INT8")
+    with viewer.count_runs() as runs:
+        viewer.control("Variant").select_option("INT8")
     viewer.wait_for_trial("int8 per-channel symmetric")
-    viewer.page.wait_for_timeout(500)
-    assert set(viewer.runs.values()) == {1}
+    assert set(runs.values()) == {1}
     assert viewer.variant_in_address == "INT8"
     viewer.choose_layer("/dense/Gemm")
     viewer.page.wait_for_selector(f"{TRIAL}[alt*='/dense/Gemm'][alt*='INT8']", state="attached")
@@ -554,9 +347,9 @@ def test_another_variant_or_layer_begins_with_its_own_scheme(open_page):
 def test_a_candidate_under_a_size_is_applied_by_one_button(open_page):
     viewer = open_page("model=dscnn")
     page = viewer.page
-    page.get_by_role("button", name="Put int16 per-channel symmetric into the controls").wait_for()
-    page.get_by_label("Size", exact=True).select_option("at most today's size: 293 B")
-    page.get_by_role("button", name="Put int4 per-channel symmetric, clipped").click()
+    page.get_by_role("button", name="Use this scheme: int16 per-channel symmetric").wait_for()
+    page.get_by_label("Size", exact=True).select_option("at most the current size: 293 B")
+    page.get_by_role("button", name="Use this scheme: int4 per-channel symmetric, clipped").click()
     viewer.wait_for_trial("int4 per-channel symmetric, clipped for the least error")
     assert viewer.shown_scheme()["Clipping"] == "least error"
 
@@ -573,7 +366,7 @@ def test_the_plan_reaches_its_target_and_the_slider_moves_without_another_search
     page.keyboard.press("End")
     page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 113,234 bytes']", state="attached")
     assert page.get_by_role("button", name="Stop").count() == 0
-    page.get_by_role("radio", name="the size of the weights").click()
+    page.get_by_role("radio", name="size of the weights").click()
     page.wait_for_selector(f"{TRADE_OFF}[alt*='the target 53,643 bytes']", state="attached")
 
 
@@ -596,7 +389,7 @@ def test_the_samples_confirm_the_plan_and_its_model_runs_after_the_download(open
     viewer.plan()
     page = viewer.page
     page.get_by_role("button", name="Run these changes on the samples").click()
-    truth = page.locator(".playground-table", has_text="Right answers")
+    truth = page.locator(".playground-table", has_text="Accuracy")
     truth.wait_for()
     for words in ("71 of 180, 39.4%", "180 of 180, 100.0%", "37.1 dB"):
         assert words in truth.inner_text()

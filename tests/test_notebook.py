@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import ast
-import gc
+import re
 import shutil
 import subprocess
 import sys
-import threading
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import onnx
 import pytest
-from models_for_tests import dequantize_node, floats, make_model
+from models_for_tests import make_model
 from onnx import helper
 
 import playground.quantization as notebook
-from playground.utils.parameter_inspector import WorkCancelledError
+from playground.utils.figures import LAYER_CHARTS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "playground" / "quantization.py"
@@ -70,7 +67,7 @@ def test_every_cell_runs_on_the_shipped_models(network, layers):
 
 def test_the_worst_layer_opens_and_its_remedy_is_shown():
     outputs, definitions = run_on(ROOT / "models" / "dscnn")
-    assert definitions["layer"] == definitions["ranked"][0].layer == "/block1/conv_dw/Conv"
+    assert definitions["layer"] == definitions["ranked"][0].layer_name == "/block1/conv_dw/Conv"
     assert "What helps: Quantize per-channel" in text_of(outputs)
     assert "2 errors, 1 warning" in text_of(outputs)
 
@@ -91,15 +88,6 @@ def test_a_float_network_alone_has_nothing_to_judge(tmp_path):
     assert "equal bins from" in text_of(outputs)
 
 
-@pytest.mark.parametrize("tool", [*notebook.exports.EXCLUSIONS, notebook.PER_CHANNEL])
-def test_every_tool_gets_the_ticked_layers_as_python(tool):
-    _, definitions = run_on(ROOT / "models" / "dscnn")
-    models, ranked = definitions["variants"], definitions["ranked"]
-    text = notebook.write_exclusion(tool, models, definitions["pairings"], ["/dense/Gemm"], ranked)
-    ast.parse(text)
-    assert "dense" in text
-
-
 def test_a_folder_without_models_is_answered_with_a_sentence(tmp_path):
     assert "no .onnx file" in text_of(run_on(tmp_path)[0])
 
@@ -115,58 +103,19 @@ def test_a_damaged_file_is_named_beside_the_others(tmp_path):
 
 def test_a_folder_of_damaged_files_alone_is_answered_with_a_sentence(tmp_path):
     (tmp_path / "cut.onnx").write_bytes(b"hello")
-    assert "No file of this folder" in text_of(run_on(tmp_path)[0])
-
-
-def test_a_sentence_of_a_callout_is_plain_text():
-    callout = notebook.say(["<script>1</script>"], "warn").text
-    assert "<script>" not in callout
-    assert notebook.say([]) is None
-
-
-def test_a_list_of_problems_is_shown_only_if_there_are_any():
-    table = notebook.tables.pairing_tables.create_unpaired_table("FP32", {})
-    assert notebook.show_problems("0 layers", table) is None
-
-
-def test_a_table_of_no_candidates_is_shown():
-    table = notebook.tables.trial_tables.create_candidate_table([], None)
-    assert len(notebook.show_candidates(table).value) == 0
-
-
-def test_a_layer_without_weights_has_a_sentence_in_place_of_the_chart():
-    comparison = notebook.compare_folder(notebook.open_folder(ROOT / "models" / "resnet8"))
-    picture = notebook.render_weights(comparison, "/relu/Relu", False)
-    assert "No weights here." in notebook.show_picture(picture, otherwise="No weights here.").text
-
-
-def test_a_model_that_changes_appears_or_goes_makes_the_folder_another(tmp_path):
-    model = tmp_path / "int8.onnx"
-    seen = [notebook.identify_folder(tmp_path)]
-    for change in (
-        lambda: model.write_bytes(b"1"),
-        lambda: model.write_bytes(b"12"),
-        lambda: (tmp_path / "uint8.onnx").write_bytes(b"1"),
-        model.unlink,
-    ):
-        change()
-        assert notebook.identify_folder(tmp_path) not in seen
-        seen.append(notebook.identify_folder(tmp_path))
-    (tmp_path / "notes.txt").write_bytes(b"1")
-    assert notebook.identify_folder(tmp_path) == seen[-1]
+    assert "No file in this folder" in text_of(run_on(tmp_path)[0])
 
 
 # Section 4 ----------------------------------------------------------------------------------------
 
 TRIAL = "Another quantization of the weights of"
-HOSTILE = '<img src=x onerror="window.hacked=1">'
 
 
 def test_section_4_opens_on_the_variant_whose_layer_is_worst_with_the_scheme_of_the_file():
     outputs, definitions = run_on(ROOT / "models" / "dscnn")
     assert definitions["trial_variant"] == "UINT8"
     trial = definitions["trial"]
-    assert trial.current.scheme == trial.tried.scheme
+    assert trial.current.scheme == trial.proposed.scheme
     assert str(trial.current.scheme) == "uint8 per-tensor asymmetric"
     for words in (f"{TRIAL} /block1/conv_dw/Conv", "What the controls mean", "Candidates"):
         assert words in text_of(outputs)
@@ -190,122 +139,40 @@ def test_a_network_that_is_float_or_without_weights_has_nothing_to_try(tmp_path)
     assert "nothing to try here" in text_of(run_on(tmp_path)[0])
 
 
-def save_pair(folder: Path, **options: object) -> None:
-    """Save a small network of a hostile name, as float and as int8."""
-    exact, scale = floats(5, 3), 0.03
-    codes = (exact / scale).round().clip(-128, 127).astype("int8")
-    node = helper.make_node("MatMul", ["x", "w"], ["y"], HOSTILE)
-    parts = {"q": codes, "s": exact.dtype.type(scale), "z": codes.dtype.type(0)}
-    for name, nodes, arrays in (
-        ("fp32", [node], {"w": exact}),
-        ("int8", [dequantize_node(), node], parts),
-    ):
-        model = make_model(nodes, arrays, inputs={"x": (2, 5)})
-        output = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (2, 3))
-        model.graph.output[0].CopyFrom(output)
-        onnx.save(model, folder / f"{name}.onnx", **options)
+# The form of the notebook -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("external", [False, True])
-def test_a_changed_model_is_written_wherever_its_weights_lie_and_never_into_the_folder(
-    external, tmp_path
-):
-    save_pair(tmp_path, save_as_external_data=external, location="w", size_threshold=0)
-    before = sorted(tmp_path.iterdir())
-    outputs, found = run_on(tmp_path)
-    path = found["variants"]["INT8"].path
-    shown = notebook.write_file(found["create_trial"], path, "changed.onnx")
-    assert "The file is ready" in shown.text
-    assert sorted(tmp_path.iterdir()) == before
-    assert TRIAL in text_of(outputs)
-    assert "<img src=x" not in text_of([*outputs, shown])
+def test_the_page_makes_nothing_itself():
+    tree = ast.parse(NOTEBOOK.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert {ast.unparse(f.decorator_list[0]).split("(")[0] for f in functions} == {"app.cell"}
+    assert len(NOTEBOOK.read_text(encoding="utf-8").splitlines()) < 900
 
 
-def test_what_cannot_be_written_or_run_is_a_sentence(tmp_path):
-    save_pair(tmp_path)
-    _, found = run_on(tmp_path)
-    variants, folder = found["variants"], found["folder"]
-    path = variants["INT8"].path
-    change = next(iter(found["create_trial"]().values()))
-    shown = notebook.write_file(lambda: {HOSTILE[1:]: change}, path, "changed.onnx")
-    assert "This cannot be written: the model has no layer" in shown.text
-    shown = notebook.show_truth(found["create_trial"], variants, "INT8", folder)
-    assert "This cannot be measured: samples.npz cannot be read" in shown.text
+def test_every_chart_of_a_layer_has_a_cell():
+    asked = re.findall(r'draw_layer_chart\(\s*"(\w+)"', NOTEBOOK.read_text(encoding="utf-8"))
+    assert asked == list(LAYER_CHARTS)
 
 
-def test_the_samples_confirm_the_plan_for_the_network_that_uint8_ruins():
-    _, found = run_on(ROOT / "models" / "dscnn")
-    variants, folder, comparison = (found[name] for name in ("variants", "folder", "comparison"))
-    plan = notebook.choose(*notebook.list_options(comparison, "UINT8"), target_sqnr_db=30)
-    create = partial(notebook.create_changes, plan, comparison, "UINT8")
-    shown = notebook.show_truth(create, variants, "UINT8", folder).text
-    for words in ("180 of 180, 100.0%", "71 of 180, 39.4%", "2.0 dB", "37.1 dB"):
-        assert words in shown
+def test_nothing_of_a_viewer_lives_in_a_module_of_the_page():
+    # Viewers are threads of one process: at the top stand functions and what never changes.
+    made = (ast.List, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp)
+    for path in (ROOT / "playground/utils/page").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Global)], path.name
+        values = {
+            ast.unparse(node.targets[0]): node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+        }
+        assert [name for name, value in values.items() if isinstance(value, made)] in (
+            [],
+            ["__all__"],
+        ), path.name
 
 
-def search_on_a_thread(key, search):
-    """Run a search as the page does; return the event that stops it, and what it sets."""
-    said, progress, done, stop = [], [], threading.Event(), threading.Event()
-
-    def set_run(result):
-        said.append(result)
-        done.set()
-
-    notebook.start_search(key, search, stop, set_run, progress.append)
-    return stop, done, said, progress
-
-
-def test_a_search_tells_how_far_it_is_and_its_result_is_kept_for_all_viewers():
-    calls = []
-
-    def search(progress, cancelled):
-        calls.append(cancelled())
-        progress(1, 2, "stem")
-        return "options", "left out"
-
-    for told in ([(0, 1, ""), (1, 2, "stem")], [(0, 1, "")]):
-        _, done, said, progress = search_on_a_thread("kept", search)
-        assert done.wait(30)
-        assert said == [("options", "left out")]
-        assert progress == told
-    assert calls == [False]
-
-
-def test_a_search_that_is_stopped_says_so_and_can_begin_again():
-    began = threading.Event()
-
-    def search(progress, cancelled):
-        began.set()
-        while not cancelled():
-            progress(3, 9, "stem")
-        raise WorkCancelledError("stopped after 3 of 9 layers")
-
-    stop, done, said, progress = search_on_a_thread("stopped", search)
-    assert began.wait(30)
-    stop.set()
-    assert done.wait(30)
-    assert said == ["Stopped after 3 of 9 layers."]
-    assert progress[:2] == [(0, 1, ""), (3, 9, "stem")]
-    _, done, said, _ = search_on_a_thread("stopped", lambda *_: ("a", "b"))
-    assert done.wait(30)
-    assert said == [("a", "b")]
-
-
-def test_a_search_that_fails_ends_with_a_sentence():
-    def search(progress, cancelled):
-        raise MemoryError
-
-    _, done, said, _ = search_on_a_thread("failed", search)
-    assert done.wait(30)
-    assert said == ["There is not enough memory."]
-
-
-def test_what_a_served_page_holds_is_frozen_and_a_script_freezes_nothing(monkeypatch):
-    notebook.settle()
-    assert gc.get_freeze_count() == 0
-    monkeypatch.setattr(notebook.mo, "app_meta", lambda: SimpleNamespace(mode="run"))
-    try:
-        notebook.settle()
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.unfreeze()
+def test_the_last_cell_to_see_names_what_a_person_explores_with():
+    _, definitions = run_on(ROOT / "models" / "dscnn")
+    weights = definitions["weights"]
+    assert list(weights) == ["FP32", "INT8", "UINT8"]
+    assert weights["INT8"].values.shape == weights["INT8"].shape == (32, 1, 3, 3)

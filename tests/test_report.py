@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hostile_names import HOSTILE, chain
 from models_for_tests import floats, make_model
 from onnx import helper
-from test_exports import HOSTILE, chain
+from planted_findings import plant_finding
 
 from playground.utils import report
+from playground.utils.exports import escape_unprintable
 from playground.utils.parameter_inspector import compare_variants, list_layers, open_folder
-from playground.utils.parameter_inspector.judging.rules import Finding
+from playground.utils.parameter_inspector.judging.findings import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -76,7 +78,9 @@ def save_chain(folder: Path, names, variants=("float", "int8")) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped() -> str:
-    error = Finding("planted", "error", "UINT8", "/block3/conv_dw/Conv", "So `it` is.", "Do.", {})
+    error = plant_finding(
+        "planted", "error", "UINT8", "/block3/conv_dw/Conv", "So `it` is.", "Do.", {}
+    )
     return write_report(ROOT / "models/dscnn", error)
 
 
@@ -84,7 +88,9 @@ def shipped() -> str:
 def hostile(tmp_path_factory) -> str:
     folder = save_chain(tmp_path_factory.mktemp("hostile"), HOSTILE)
     rows = [layer.name for layer in list_layers(open_folder(folder).variants["FP32"])]
-    found = [Finding(f"rule {r}", "error", "INT8", r, f"evidence {r}", f"do {r}", {}) for r in rows]
+    found = [
+        plant_finding(f"rule {r}", "error", "INT8", r, f"evidence {r}", f"do {r}", {}) for r in rows
+    ]
     return write_report(folder, *found)
 
 
@@ -187,7 +193,7 @@ def test_layers_come_in_the_order_of_their_worst_channel(shipped):
 
 def test_a_finding_stands_in_the_list_and_with_its_layer(shipped):
     assert shipped.count("So <code>it</code> is.") == 2
-    assert shipped.count("<b>What to do:</b> Do.") == 2
+    assert shipped.count("<b>What helps:</b> Do.") == 2
 
 
 def test_each_variant_stands_in_the_overview(shipped):
@@ -200,7 +206,9 @@ def test_a_layer_without_weights_that_has_a_finding_has_its_place(tmp_path):
     node = helper.make_node("Relu", ["x"], ["y"], "relu")
     onnx.save(make_model([node], inputs={"x": (2, 3)}), tmp_path / "model.onnx")
     (name,) = open_folder(tmp_path).variants
-    text = write_report(tmp_path, Finding("a-rule", "note", name, "relu", "It is so.", "Do.", {}))
+    text = write_report(
+        tmp_path, plant_finding("a-rule", "note", name, "relu", "It is so.", "Do.", {})
+    )
     assert layers_in_order(text) == ["relu"]
 
 
@@ -225,7 +233,7 @@ def test_a_weight_that_is_not_there_is_said_and_hides_no_other(tmp_path):
     held = tmp_path / "held"
     held.write_bytes(held.read_bytes()[: 7 * 7 * 4])
     text = write_report(tmp_path)
-    assert "1 parameters not read or not understood" in text
+    assert "1 parameter not read or not understood" in text
     assert sum(tag == "img" for tag, _ in Page(text).tags) == 2
 
 
@@ -233,7 +241,7 @@ def test_every_name_is_shown_as_plain_text(hostile):
     text = Page(hostile).text
     for name in HOSTILE:
         if name and len(name) < 100:
-            assert report.escape_unprintable(name) in text
+            assert escape_unprintable(name) in text
     assert [c for c in text if not c.isprintable() and c not in "\n\u00a0"] == []
 
 

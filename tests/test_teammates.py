@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from models_for_tests import convnet, int8_conv, load_script
-from test_browser import HISTOGRAMS, TRIAL, WORST, Viewer, serve
-from test_strangers import named
+from models_for_tests import load_script
+from served_page import HISTOGRAMS, SCRIPT, TRIAL, WORST, Viewer
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = '<img src=x onerror="window.hacked=1">'
-NAMES = (SCRIPT, r"$\frac", "two\nlines", "")
 
 # Elements that marimo draws and the page cannot name or colour: (rule, part of the element).
 MARIMOS_OWN = {
     ("button-name", 'aria-haspopup="menu"'): "its menu in the corner of a served page",
     ("color-contrast", ">No selection<"): "the line under a table",
 }
-
-
-@pytest.fixture(scope="module")
-def strangers(tmp_path_factory) -> Path:
-    """Seven networks: one sound, three of which a file cannot be read, three of odd names."""
-    folder = tmp_path_factory.mktemp("strangers")
-    whole = convnet().SerializeToString()
-    many = {f"{SCRIPT}{i}.onnx": int8_conv().SerializeToString() for i in range(7)}
-    odd = {
-        f"{i}{kind}.onnx": named(name, quantized=kind == "q").SerializeToString()
-        for i, name in enumerate(NAMES)
-        for kind in ("", "q")
-    }
-    networks = {
-        "sound": {"fp32.onnx": whole},
-        "cut": {"cut.onnx": whole[: len(whole) // 2]},
-        "page": {"page.onnx": b"<!DOCTYPE html><p>404</p>", "fp32.onnx": whole},
-        "pointer": {"pointer.onnx": b"version https://git-lfs.github.com/spec/v1\n"},
-        SCRIPT: odd,
-        r"$\frac": many,
-        "two\nlines": {f"{SCRIPT}.onnx": b"", "fp32.onnx": whole},
-    }
-    for network, files in networks.items():
-        (folder / network).mkdir()
-        for name, content in files.items():
-            (folder / network / name).write_bytes(content)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(strangers: Path, browser: object) -> Iterator[str]:
-    shutil.copytree(ROOT / "models" / "dscnn", strangers / "dscnn")
-    with serve(strangers) as address:
-        yield address
 
 
 class Visitor(Viewer):
@@ -103,7 +64,7 @@ def find_serious(page) -> list[tuple[str, str]]:
 def test_axe_finds_nothing_serious_in_the_page(visit, scheme):
     page = visit(scheme, model="dscnn").page
     page.wait_for_selector(TRIAL, state="attached")
-    page.get_by_text("model-explorer.json").wait_for()
+    page.get_by_role("link", name="model-explorer.json").wait_for()
     for closed in page.locator("summary").all():
         closed.click()
     page.wait_for_selector(f"html.{scheme}, body.{scheme}", state="attached")
@@ -127,7 +88,7 @@ LOOK = "one => Object.values(getComputedStyle(one)).join()"
 def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit):
     page = visit(model="dscnn").page
     page.wait_for_selector(TRIAL, state="attached")
-    page.get_by_text("The keyboard chooses the layer below").wait_for()
+    page.get_by_text("With the keyboard, skip the ranking").wait_for()
     for control in (
         page.get_by_label("Network"),
         page.get_by_role("switch", name="logarithmic counts"),
@@ -144,7 +105,7 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit):
 
 def test_the_keyboard_skips_the_ranking(visit):
     page = visit(model="dscnn").page
-    page.get_by_text("model-explorer.json").wait_for()
+    page.get_by_role("link", name="model-explorer.json").wait_for()
     for layer in ("", "/block2/conv_pw/Conv"):
         if layer:
             page.get_by_role("row", name=layer).first.get_by_role("cell").nth(2).click()
@@ -193,10 +154,10 @@ REMEMBER = """() => {
 }"""
 
 
-def test_another_network_opens_while_the_weights_of_one_are_read(visit, strangers):
+def test_another_network_opens_while_the_weights_of_one_are_read(visit, models_folder):
     # 16 GB that take no room: a hole in a file.
     pairs = load_script(ROOT / "tests" / "benchmarks" / "pairs.py")
-    pairs.write_sparse(strangers / "slow", count=96)
+    pairs.write_sparse(models_folder / "slow", count=96)
     page = visit(model="slow").page
     reading = page.get_by_role("progressbar", name="Weights read")
     reading.wait_for()

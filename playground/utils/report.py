@@ -6,32 +6,43 @@ It holds names, shapes, statistics and pictures, never a weight. Every name goes
 from __future__ import annotations
 
 import base64
-import html
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from . import figures, tables
-from .exports import escape_unprintable, shorten_name
-from .figures.style import Picture
+from . import tables
+from .exports import shorten_name
+from .figures import LAYER_CHARTS, LayerChart, Picture, page_variants, render_heatmap
+from .markup import escape, fold, list_cells, mark_code, write_table
 from .parameter_inspector import (
+    MARKS,
     METRICS,
+    SEVERITIES,
     Comparison,
+    Finding,
     LayerRanges,
     MeasuredWeight,
     Metric,
-    Model,
     VariantFolder,
-    count_codes,
-    layer_names,
-    list_layers,
+    describe_finding,
+    describe_remedy,
     summarize_variant,
 )
-from .parameter_inspector.judging.rules import SEVERITIES, Finding
+from .spelling import (
+    NOTHING,
+    format_db,
+    format_decibels,
+    format_metric,
+    name_metric,
+    spell_count,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Progress = Callable[[int, int, str], None]
 
-MARKS = {"error": "✕", "warning": "▲", "note": "●"}
 OPEN_LAYERS = 3
 DETAILED_LAYERS = 20  # the worst; every chart of every layer would make a file too large to send
 LONG_WORD = 30
@@ -45,21 +56,19 @@ class LayerPage:
     """What the report says of one layer.
 
     Attributes:
-        row: the layer as the reference names it.
-        names: what it is called in each variant that has it.
+        layer_name: as the original names it.
         measured: by variant name; empty for a layer without weights.
     """
 
     layer_name: str
     operator: str
-    names: Mapping[str, str]
     measured: Mapping[str, MeasuredWeight]
     findings: tuple[Finding, ...]
 
     @property
     def severity(self) -> str:
         """The worst of its findings, empty without one."""
-        return min((f.severity for f in self.findings), key=SEVERITIES.index, default="")
+        return tables.worst_severity(self.findings)
 
     @property
     def worst_db(self) -> float:
@@ -79,21 +88,20 @@ def create_report(
     Args:
         progress: called with how many layers are drawn, of how many, and the layer just drawn.
     """
-    variants = folder.variants
     pages = list_pages(comparison, findings)
     sections = [
         _section("overview", "Overview", _overview(folder, comparison)),
-        _section("ranking", "Where it hurts", _ranking(pages, variants)),
+        _section("ranking", "Where it hurts", _ranking(pages, comparison)),
         _section("findings", "Findings", _findings(pages, findings)),
         _section("layers", "Layers", _layers(pages, comparison, progress)),
-        _section("rest", "What is not above", _rest(comparison, pages)),
+        _section("rest", "Everything else", _rest(comparison, pages)),
         _section("words", "What the numbers mean", _words()),
     ]
-    name = _text(shorten_name(folder.path.resolve().name, 80))
+    name = escape(shorten_name(folder.path.resolve().name, 80))
     return (
         _HEAD.format(title=name, style=_STYLE)
         + f"<header><p>Quantization report</p><h1>{name}</h1>"
-        + f"<p>{_summary(variants, pages, findings)}</p></header>"
+        + f"<p>{_summary(comparison, pages, findings)}</p></header>"
         + f'<div class="columns">{_contents(pages)}<main>{"".join(sections)}</main></div>'
         + "</body></html>\n"
     )
@@ -101,40 +109,35 @@ def create_report(
 
 def list_pages(comparison: Comparison, findings: Sequence[Finding]) -> list[LayerPage]:
     """Return every layer with a weight or a finding, in the order of the page's ranking."""
-    rows = dict.fromkeys([*comparison.weights, *(f.layer for f in findings if f.layer)])
-    operators = {
-        (name, layer.name): layer.op_type
-        for name, model in comparison.variants.items()
-        for layer in list_layers(model)
-    }
-    pages = []
-    for layer_name in rows:
-        names = layer_names(comparison.variants, layer_name, comparison.pairings)
-        operator = next(operators[place] for place in names.items())
-        about = tuple(finding for finding in findings if finding.layer == layer_name)
-        pages.append(
-            LayerPage(layer_name, operator, names, comparison.by_variant(layer_name), about)
+    layers = {layer.name: layer for layer in comparison.layers()}
+    ranked = [one.layer_name for one in tables.rank_layers(comparison, findings)]
+    about = [finding.layer_name for finding in findings if finding.layer_name]
+    return [
+        LayerPage(
+            name,
+            layers[name].op_type,
+            comparison.by_variant(name),
+            tuple(tables.select_about(findings, name)),
         )
-    ranked = [one.layer for one in tables.ranking.rank_layers(comparison, findings)]
-    position = {layer_name: i for i, layer_name in reversed(list(enumerate(ranked)))}
-    return sorted(pages, key=lambda page: position.get(page.layer_name, len(ranked)))
+        for name in dict.fromkeys([*ranked, *comparison.weights, *about])
+    ]
 
 
 # Sections -----------------------------------------------------------------------------------------
 
 
 def _summary(
-    variants: Mapping[str, Model], pages: Sequence[LayerPage], findings: Sequence[Finding]
+    comparison: Comparison, pages: Sequence[LayerPage], findings: Sequence[Finding]
 ) -> str:
     counts = [(sum(f.severity == severity for f in findings), severity) for severity in SEVERITIES]
-    said = " ".join(
-        f'<a href="#findings">{_badge(severity, f"{count} {severity}{_s(count)}")}</a>'
+    found = " ".join(
+        f'<a href="#findings">{_badge(severity, spell_count(count, severity))}</a>'
         for count, severity in counts
         if count
     )
-    names = ", ".join(_text(name) for name in variants)
-    layers = sum(bool(page.measured) for page in pages)
-    return f"{names} · {layers} layer{_s(layers)} with weights · {said or 'no findings'}"
+    names = ", ".join(map(escape, comparison.variants))
+    layers = spell_count(sum(bool(page.measured) for page in pages), "layer")
+    return f"{names} · {layers} with weights · {found or 'no findings'}"
 
 
 def _contents(pages: Sequence[LayerPage]) -> str:
@@ -146,43 +149,43 @@ def _contents(pages: Sequence[LayerPage]) -> str:
         '<nav aria-label="Contents"><a href="#overview">Overview</a>'
         '<a href="#ranking">Where it hurts</a><a href="#findings">Findings</a>'
         f'<a href="#layers">Layers</a><ol>{links}</ol>'
-        '<a href="#rest">What is not above</a><a href="#words">What the numbers mean</a></nav>'
+        '<a href="#rest">Everything else</a><a href="#words">What the numbers mean</a></nav>'
     )
 
 
 def _overview(folder: VariantFolder, comparison: Comparison) -> str:
     summaries = [summarize_variant(name, model) for name, model in folder.variants.items()]
-    parts = [_frame(tables.overview.create_variant_table(summaries))]
-    parts += [_say(sentence) for sentence in tables.overview.explain_variants(summaries)]
-    parts += [_say(reason, "warning") for reason in folder.unreadable.values()]
-    ranges = [layer_name for layer_name in comparison.ranges if layer_name.ranges]
+    parts = [_frame(tables.create_variant_table(summaries))]
+    parts += [_say(sentence) for sentence in tables.explain_variants(summaries)]
+    parts += [_say(reason, "warning") for reason in tables.explain_unreadable(folder)]
+    ranges = [layer for layer in comparison.ranges if layer.ranges]
     if ranges:
         log = _one_dwarfs_the_rest(ranges)
         parts.append(
-            "<p>One bar per layer, in graph order, from its lowest to its highest weight. One scale"
-            " must reach across a whole bar: the wider it is, the fewer codes are left for the"
+            "<p>One bar per layer, in graph order, from its lowest to its highest weight. A single"
+            " scale has to cover the whole bar: the wider it is, the fewer codes are left for"
             " small weights."
-            + (" Axis and colours are logarithmic: one layer dwarfs the rest." if log else "")
+            + (" Axis and colours are logarithmic, as one layer dwarfs the rest." if log else "")
             + "</p>"
         )
         parts += [
-            _picture(figures.heatmap.render_heatmap(ranges, variants, log=log))
-            for variants in figures.heatmap.page_variants(list(folder.variants)).values()
+            _picture(render_heatmap(ranges, variants, log=log))
+            for variants in page_variants(list(comparison.variants)).values()
         ]
     return "".join(parts)
 
 
 def _one_dwarfs_the_rest(ranges: Sequence[LayerRanges]) -> bool:
-    widths = sorted(high - low for layer_name in ranges for low, high in layer_name.ranges.values())
+    widths = sorted(high - low for layer in ranges for low, high in layer.ranges.values())
     return widths[-1] > DWARFING * widths[len(widths) // 2] > 0
 
 
-def _ranking(pages: Sequence[LayerPage], variants: Mapping[str, Model]) -> str:
+def _ranking(pages: Sequence[LayerPage], comparison: Comparison) -> str:
     if not pages:
         return _say("No layer of this network has weights.")
     compared = [
         name
-        for name in variants
+        for name in comparison.variants
         if any(not math.isnan(_metric(page, name, "sqnr_db")) for page in pages)
     ]
     head = ["Layer", "Operator", "Finding", *(f"{name} worst channel, dB" for name in compared)]
@@ -190,7 +193,7 @@ def _ranking(pages: Sequence[LayerPage], variants: Mapping[str, Model]) -> str:
     rows = [
         [
             f'<a href="#layer-{i}">{_name(page.layer_name)}</a>',
-            _text(page.operator),
+            escape(page.operator),
             _rules(page),
             *(_bar(_metric(page, name, "worst_channel_sqnr_db")) for name in compared),
             *(_bar(_metric(page, name, "sqnr_db")) for name in compared),
@@ -198,38 +201,39 @@ def _ranking(pages: Sequence[LayerPage], variants: Mapping[str, Model]) -> str:
         for i, page in enumerate(pages)
     ]
     intro = (
-        "<p>Worst first: by the severity of the findings, then by the SQNR of the worst output"
-        " channel. Under 20 dB a channel is badly off; a bar is full at 50 dB.</p>"
+        "<p>Worst first, by the SQNR of the worst output channel. A channel under 20 dB has lost"
+        " too much; a bar is full at 50 dB.</p>"
         if compared
-        else _say("Without a float original there is no SQNR: the order is that of the findings.")
+        else _say("Without a float original there is no SQNR: findings decide the order.")
     )
     return intro + _table(head, rows, "ranking")
 
 
 def _rules(page: LayerPage) -> str:
     if not page.severity:
-        return "–"
-    rules = dict.fromkeys(finding.rule for finding in page.findings)
-    return f"{_badge(page.severity, page.severity)} <code>{_text(', '.join(rules))}</code>"
+        return NOTHING
+    titles = escape(tables.name_findings(page.findings))
+    return f"{_badge(page.severity, page.severity)} {titles}"
 
 
 def _findings(pages: Sequence[LayerPage], findings: Sequence[Finding]) -> str:
     if not findings:
         return _say("Nothing was found.")
     anchors = {page.layer_name: f"#layer-{i}" for i, page in enumerate(pages)}
-    items = "".join(f"<li>{_finding(f, anchors.get(f.layer, '#overview'))}</li>" for f in findings)
-    return f'<ul class="findings">{items}</ul>'
+    items = (_finding(one, anchors.get(one.layer_name, "#overview")) for one in findings)
+    return f'<ul class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
 
 
 def _finding(finding: Finding, anchor: str | None = None) -> str:
-    where = _name(finding.layer) if finding.layer else "the whole file"
+    where = _name(finding.layer_name) if finding.layer_name else "the whole file"
     where = f'<a href="{anchor}">{where}</a>' if anchor else ""
     return (
         f'<article class="finding {finding.severity}">'
-        f"<p>{_badge(finding.severity, finding.severity)} <b>{_text(finding.variant)}</b> {where} "
-        f'<code class="rule">{_text(finding.rule)}</code></p>'
-        f"<p>{_prose(finding.evidence)}</p>"
-        f"<p><b>What to do:</b> {_prose(finding.remedy)}</p></article>"
+        f"<p>{_badge(finding.severity, finding.severity)} <b>{escape(finding.variant)}</b> {where}"
+        f"</p><p><b>{escape(tables.name_findings([finding]))}</b> "
+        f'<code class="rule">{escape(finding.rule)}</code></p>'
+        f"<p>{mark_code(describe_finding(finding))}</p>"
+        f"<p><b>What helps:</b> {mark_code(describe_remedy(finding))}</p></article>"
     )
 
 
@@ -249,25 +253,28 @@ def _layers(
 
 def _layer(i: int, page: LayerPage, comparison: Comparison, is_open: bool) -> str:
     """The anchor is inside: a browser opens the details that a link leads into."""
-    worst = f"worst channel {page.worst_db:.1f} dB" if math.isfinite(page.worst_db) else ""
-    parameters = tables.layer_tables.create_parameter_table(comparison.variants, page.names)
-    charts = [*LAYER_CHARTS, *(DETAILED_CHARTS if i < DETAILED_LAYERS else ())]
+    worst = f"worst channel {format_db(page.worst_db)}" if math.isfinite(page.worst_db) else ""
+    parameters = tables.create_parameter_table(comparison, page.layer_name)
+    sentences = tables.explain_layer(comparison, page.layer_name)
+    charts = list(LAYER_CHARTS.values())[: None if i < DETAILED_LAYERS else 1]
     body = [
         *(_finding(finding) for finding in page.findings),
-        *(
-            _say(sentence)
-            for sentence in tables.layer_tables.explain_layer(comparison.variants, page.names)
-        ),
+        *map(_say, sentences),
         *(_chart(chart, page, comparison) for chart in charts),
-        _frame(parameters.drop(columns="In words", errors="ignore")),
+        _frame(parameters.drop(columns="Meaning", errors="ignore")),
         _metrics(page),
     ]
     return (
         f"<details{' open' if is_open else ''}><summary>{_mark(page.severity)}"
-        f'<b>{_name(page.layer_name)}</b> <span class="quiet">{_text(page.operator)}</span>'
+        f'<b>{_name(page.layer_name)}</b> <span class="quiet">{escape(page.operator)}</span>'
         f'<span class="quiet end">{worst}</span></summary>'
         f'<div class="layer" id="layer-{i}">{"".join(body)}</div></details>'
     )
+
+
+def _chart(chart: LayerChart, page: LayerPage, comparison: Comparison) -> str:
+    picture = chart.render(comparison, page.layer_name, None)
+    return _picture(picture) if picture is not None else ""
 
 
 def _metrics(page: LayerPage) -> str:
@@ -275,121 +282,54 @@ def _metrics(page: LayerPage) -> str:
     for metric in METRICS:
         values = [one.metrics[metric.name] for one in page.measured.values()]
         if not all(map(math.isnan, values)):
-            rows.append([_label(metric), *map(_number, values)])
+            rows.append([_label(metric), *(format_metric(metric, value) for value in values)])
     head = ["Metric", *page.measured]
     return _table(head, rows) if rows else ""
 
 
 def _rest(comparison: Comparison, pages: Sequence[LayerPage]) -> str:
-    first, original = next(iter(comparison.variants.items()))
-    shown = {page.names.get(first) for page in pages}
-    others = [one for one in list_layers(original) if one.name not in shown]
+    shown = {page.layer_name for page in pages}
+    others = [
+        layer
+        for layer in comparison.layers()
+        if layer.name not in shown and comparison.named_by in layer.by_variant
+    ]
     parts = []
     if others:
-        rows = [[_name(one.name), _text(one.op_type)] for one in others]
+        rows = [[_name(one.name), escape(one.op_type)] for one in others]
         parts.append(
-            _fold("layers without weights", len(rows), _table(["Layer", "Operator"], rows))
+            _fold("layer", " without weights", len(rows), _table(["Layer", "Operator"], rows))
         )
-    for title, frame in (
+    for noun, more, frame in (
+        ("layer", " without a counterpart", tables.create_unpaired_table(comparison)),
         (
-            "layers without a partner",
-            tables.pairing_tables.create_unpaired_table(first, comparison.pairings),
-        ),
-        (
-            "parameters not read or not understood",
-            tables.pairing_tables.create_not_understood_table(comparison),
+            "parameter",
+            " not read or not understood",
+            tables.create_not_understood_table(comparison),
         ),
     ):
         if len(frame):
-            parts.append(_fold(title, len(frame), _frame(frame)))
+            parts.append(_fold(noun, more, len(frame), _frame(frame)))
     return "".join(parts) or _say("Nothing: every layer is above, and all of it was understood.")
 
 
 def _words() -> str:
-    metrics = [[_label(metric), _text(metric.definition)] for metric in METRICS]
-    parameters = [
-        [_text(name), _text(meaning)] for name, meaning in tables.layer_tables.MEANINGS.items()
-    ]
+    metrics = [[_label(metric), escape(metric.definition)] for metric in METRICS]
+    parameters = [[escape(name), escape(meaning)] for name, meaning in tables.MEANINGS.items()]
     return (
         "<p>A quantized layer stores <b>codes</b> and computes with their <b>values</b>: value ="
         " (code − zero-point) × scale. <b>SQNR</b> compares the float weight x with its values v in"
         " decibels: 20·log10(‖x‖ / ‖x − v‖). 6 dB more is half the error.</p>"
-        + _table(["Metric", "In words"], metrics)
-        + _table(["Parameter", "In words"], parameters)
+        + _table(["Metric", "Meaning"], metrics)
+        + _table(["Parameter", "Meaning"], parameters)
     )
-
-
-# Charts of a layer: a new one is a function here and an entry in one of the two lists below -------
-
-
-def _draw_histograms(page: LayerPage, comparison: Comparison) -> Picture | None:
-    histograms, problems = tables.count_tables.count_weights(comparison, page.layer_name)
-    if histograms is None or not any(counts.any() for counts in histograms.counts.values()):
-        return Picture(b"", "", tuple(problems)) if problems else None
-    # Where one bin holds most weights, the others are too low to see on a linear axis.
-    log = any(2 * counts.max() > counts.sum() for counts in histograms.counts.values())
-    picture = figures.weight_charts.render_histograms(histograms, log=log, about=page.layer_name)
-    return Picture(picture.png, picture.alt, tuple(problems))
-
-
-def _quantized(page: LayerPage) -> dict[str, MeasuredWeight]:
-    return {name: one for name, one in page.measured.items() if one.quantization is not None}
-
-
-def _draw_channels(page: LayerPage, comparison: Comparison) -> Picture | None:
-    measured = _quantized(page)
-    colors = figures.style.color_variants(list(comparison.variants))
-    return (
-        figures.channel_charts.render_channels(measured, colors, about=page.layer_name)
-        if measured
-        else None
-    )
-
-
-def _draw_codes(page: LayerPage, comparison: Comparison) -> Picture | None:
-    codes = count_codes(_quantized(page))
-    colors = figures.style.color_variants(list(comparison.variants))
-    return figures.code_charts.render_codes(codes, colors, about=page.layer_name) if codes else None
-
-
-def _draw_errors(page: LayerPage, comparison: Comparison) -> Picture | None:
-    errors, problems = tables.count_tables.compute_layer_errors(comparison, page.layer_name)
-    if not errors:
-        return Picture(b"", "", tuple(problems)) if problems else None
-    colors = figures.style.color_variants(list(comparison.variants))
-    picture = figures.weight_charts.render_errors(errors, colors, about=page.layer_name)
-    return Picture(picture.png, picture.alt, tuple(problems))
-
-
-LayerChart = Callable[[LayerPage, Comparison], Picture | None]
-
-LAYER_CHARTS: tuple[LayerChart, ...] = (_draw_histograms,)
-DETAILED_CHARTS: tuple[LayerChart, ...] = (_draw_channels, _draw_codes, _draw_errors)
-
-
-def _chart(chart: LayerChart, page: LayerPage, comparison: Comparison) -> str:
-    picture = chart(page, comparison)
-    return _picture(picture) if picture is not None else ""
 
 
 # Pieces of HTML -----------------------------------------------------------------------------------
 
 
-def _text(text: str) -> str:
-    """Return plain text: no markup, no character that turns or hides what follows."""
-    return html.escape(escape_unprintable(str(text)), quote=True)
-
-
-def _prose(text: str) -> str:
-    """Return plain text whose `code` in backticks looks like code."""
-    parts = [_text(part) for part in text.split("`")]
-    if len(parts) % 2 == 0:
-        return _text(text)
-    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
-
-
 def _name(name: str, length: int = 120) -> str:
-    return f"<span class=name>{_text(shorten_name(name, length))}</span>"
+    return f"<span class=name>{escape(shorten_name(name, length))}</span>"
 
 
 def _section(anchor: str, title: str, body: str) -> str:
@@ -397,11 +337,11 @@ def _section(anchor: str, title: str, body: str) -> str:
 
 
 def _say(sentence: str, kind: str = "note") -> str:
-    return f'<p class="say {kind}">{_text(sentence)}</p>'
+    return f'<p class="say {kind}">{escape(sentence)}</p>'
 
 
-def _fold(title: str, count: int, body: str) -> str:
-    return f"<details><summary>{count} {title}</summary>{body}</details>"
+def _fold(noun: str, more: str, count: int, body: str) -> str:
+    return fold(spell_count(count, noun) + more, body)
 
 
 def _mark(severity: str) -> str:
@@ -411,8 +351,7 @@ def _mark(severity: str) -> str:
 
 
 def _label(metric: Metric) -> str:
-    unit = f" [{metric.unit}]" if metric.unit else ""
-    return f'<span title="{_text(metric.definition)}">{_text(metric.label + unit)}</span>'
+    return f'<span title="{escape(metric.definition)}">{escape(name_metric(metric))}</span>'
 
 
 def _badge(severity: str, label: str) -> str:
@@ -421,20 +360,9 @@ def _badge(severity: str, label: str) -> str:
 
 def _bar(db: float) -> str:
     if math.isnan(db):
-        return "–"
-    share = max(0.0, min(db / FULL_BAR_DB, 1.0))
-    number = f"{db:.1f}".replace("-", "−") if math.isfinite(db) else "exact"
-    return (
-        f'<span class="bar{" low" if db < 20 else ""}" style="--share:{share:.0%}">{number}</span>'
-    )
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return (
-        figures.style.format_number(value) if math.isfinite(value) else ("∞" if value > 0 else "−∞")
-    )
+        return NOTHING
+    share, low = max(0.0, min(db / FULL_BAR_DB, 1.0)), " low" if db < 20 else ""
+    return f'<span class="bar{low}" style="--share:{share:.0%}">{format_decibels(db)}</span>'
 
 
 def _metric(page: LayerPage, variant: str, metric: str) -> float:
@@ -447,39 +375,24 @@ def _picture(picture: Picture) -> str:
     if not picture.png:
         return notes
     data = base64.b64encode(picture.png).decode("ascii")
-    alt = _text(picture.alt)
+    alt = escape(picture.alt)
     return f'<img loading="lazy" alt="{alt}" src="data:image/png;base64,{data}">{notes}'
 
 
-def _frame(frame: object) -> str:
+def _frame(table: pd.DataFrame) -> str:
     """Return a DataFrame of `tables` as HTML."""
-    cells = frame.itertuples(index=False, name=None)  # type: ignore[attr-defined]
-    head = [str(column) for column in frame.columns]  # type: ignore[attr-defined]
-    return _table(head, [[_cell(str(cell)) for cell in layer_name] for layer_name in cells])
+    head, rows = list_cells(table)
+    return _table(head, [[_cell(cell) for cell in row] for row in rows])
 
 
 def _cell(text: str) -> str:
     """Return a cell's text; only one with a long word may break inside it."""
-    words = text.split()
-    is_long = max(map(len, words), default=0) > LONG_WORD
-    return f"<span class=long>{_text(shorten_name(text, 400))}</span>" if is_long else _text(text)
+    is_long = max(map(len, text.split()), default=0) > LONG_WORD
+    return f"<span class=long>{escape(shorten_name(text, 400))}</span>" if is_long else escape(text)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """Return a table; ``rows`` are HTML already, ``head`` is plain. First column: row headings."""
-    top = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    return f'<div class="scroll">{write_table(head, rows, kind)}</div>'
 
 
 # No script and no address is allowed to load, whatever a name tries.

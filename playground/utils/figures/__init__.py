@@ -1,17 +1,24 @@
-"""Records and numbers -> pictures, a module for each part of the page.
+"""Records and numbers -> pictures, a module for each kind of chart.
 
 `plot_` draws on an Axes, `render_` makes what a page can show. Never pyplot and never rcParams: one
 process serves several viewers, and both belong to the process.
 """
 
-from . import channel_charts, code_charts, heatmap, panels, style, trial_charts, weight_charts
+from .heatmap import HeatmapLayout, create_click_axes, page_variants, render_heatmap
+from .layer_charts import LAYER_CHARTS, LayerChart
+from .style import Picture, color_variants, pictures
+from .trial_charts import render_trade_off, render_trial
 
 __all__ = [
-    "channel_charts",
-    "code_charts",
-    "heatmap",
-    "panels",
-    "style",
-    "trial_charts",
-    "weight_charts",
+    "LAYER_CHARTS",
+    "HeatmapLayout",
+    "LayerChart",
+    "Picture",
+    "color_variants",
+    "create_click_axes",
+    "page_variants",
+    "pictures",
+    "render_heatmap",
+    "render_trade_off",
+    "render_trial",
 ]

@@ -11,13 +11,14 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..parameter_inspector import MeasuredWeight
-from ..parameter_inspector.judging.channel_states import living_channels
-from ..parameter_inspector.measuring.metrics import (
+from ..parameter_inspector import (
     HEALTHY_CHANNEL_DB,
+    MeasuredWeight,
     channel_max_abs,
     channel_sqnr_db,
+    living_channels,
 )
+from ..spelling import format_db, format_number, spell_count
 from .style import (
     ALERT,
     FONT,
@@ -27,13 +28,10 @@ from .style import (
     Range,
     add_panels,
     format_axis,
-    format_db,
-    format_number,
     label_axes,
     new_figure,
     padded_limits,
     spell_about,
-    spell_count,
     style_axes,
     to_png,
     write_note,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..parameter_inspector import CodeCounts
+from ..spelling import format_share, spell_integer
 from .style import (
     ALERT,
     Picture,
@@ -19,7 +20,6 @@ from .style import (
     new_figure,
     set_count_axis,
     spell_about,
-    spell_integer,
     style_axes,
     to_png,
     write_note,
@@ -49,8 +49,12 @@ def draw_codes(
         style_axes(ax, name)
         label_axes(ax, "code", "weights with it", every=True)
         size = one.counts.size
-        text = f"{one.used:,} of {size:,} codes occur, {one.rails_share:.2%} at the rails"
-        write_note(ax, text if len(codes) < 3 else f"{one.rails_share:.2%} at the rails")
+        text = (
+            f"{one.used:,} of {size:,} codes occur, {format_share(one.rails_share, 2)} at the rails"
+        )
+        write_note(
+            ax, text if len(codes) < 3 else f"{format_share(one.rails_share, 2)} at the rails"
+        )
     return figure
 
 
@@ -80,8 +84,8 @@ def describe_codes(codes: Mapping[str, CodeCounts], about: str = "") -> str:
     for name, one in codes.items():
         (low, high), (lows, highs) = one.rails, one.at_rails
         parts.append(
-            f"{name}: {one.used:,} of {one.counts.size:,} codes occur; {one.rails_share:.2%} of "
-            f"{int(one.counts.sum()):,} weights at the rails: {lows:,} at {spell_integer(low)}, "
-            f"{highs:,} at {spell_integer(high)}."
+            f"{name}: {one.used:,} of {one.counts.size:,} codes occur; "
+            f"{format_share(one.rails_share, 2)} of {int(one.counts.sum()):,} weights at the "
+            f"rails: {lows:,} at {spell_integer(low)}, {highs:,} at {spell_integer(high)}."
         )
     return " ".join(parts)

@@ -19,6 +19,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ..parameter_inspector import LayerRanges
+from ..spelling import format_number
 from .style import (
     DPI,
     FAINT,
@@ -32,7 +33,6 @@ from .style import (
     Picture,
     Place,
     Range,
-    format_number,
     new_figure,
     padded_limits,
     shorten,

@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
 from ..parameter_inspector import SharedCache
+from ..spelling import format_number
 
 Range = tuple[float, float]
 Place = tuple[float, float, float, float]
@@ -77,18 +78,6 @@ def shorten_together(names: Sequence[str]) -> list[str]:
     # Character by character, then back to the last separator: names are not always paths.
     shared = re.sub(r"[^/._;]*$", "", os.path.commonprefix(list(names)))  # noqa: RUF071
     return [shorten(f"…{name.removeprefix(shared)}") for name in names]
-
-
-def format_number(number: float) -> str:
-    """Return three significant digits, with a true minus sign."""
-    return f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}".replace("-", "−")
-
-
-def format_db(decibels: float) -> str:
-    """Return an SQNR in words: exact where nothing was lost, a dash where it is not known."""
-    if math.isnan(decibels):
-        return "–"
-    return "exact" if decibels == math.inf else f"{decibels:.1f} dB".replace("-", "−")
 
 
 def color_variants(variants: Sequence[str]) -> dict[str, str]:
@@ -251,11 +240,3 @@ def padded_limits(ranges: Sequence[Range], *, log: bool) -> Range:
 
 def spell_about(about: str) -> str:
     return f" of {shorten(about, 60)}" if about else ""
-
-
-def spell_count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def spell_integer(number: int) -> str:
-    return str(number).replace("-", "−")

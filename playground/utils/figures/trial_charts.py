@@ -1,4 +1,4 @@
-"""Section 4: a weight under another scheme beside today's, and what better models cost."""
+"""Section 4: a weight under the current and a proposed scheme, and what better models cost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..parameter_inspector.changing.planning import Plan, TradeOff
-from ..parameter_inspector.changing.trials import Outcome, Trial
-from ..parameter_inspector.measuring.metrics import HEALTHY_CHANNEL_DB
+from ..parameter_inspector import (
+    HEALTHY_CHANNEL_DB,
+    Outcome,
+    Plan,
+    TradeOff,
+    Trial,
+)
+from ..spelling import LOSSLESS, format_db, format_number
 from .channel_charts import MOST_BARS
 from .style import (
     FONT,
@@ -26,8 +31,6 @@ from .style import (
     Picture,
     draw_ticks,
     format_axis,
-    format_db,
-    format_number,
     label_axes,
     new_figure,
     set_count_axis,
@@ -41,8 +44,8 @@ from .style import (
 from .weight_charts import plot_histogram
 
 # Of no variant that has four or fewer beside it; rings and dots say the same.
-TRIED = "#7d55c7"
-EXACT = VARIANT_COLORS[0]
+PROPOSED = "#7d55c7"
+ORIGINAL = VARIANT_COLORS[0]
 
 
 def render_trial(
@@ -57,21 +60,21 @@ def render_trial(
 def draw_trial(
     trial: Trial, variant: str, colors: Mapping[str, str], *, log: bool = False
 ) -> Figure:
-    """Draw the values of float, today and the tried scheme over the same bins and counts.
+    """Draw the float, current and proposed values over the same bins and counts.
 
-    Below them the SQNR of each channel, today's as rings and the tried one's as dots.
+    Below them the SQNR of each channel, current as rings and proposed as dots.
     """
     height = 4.5
     figure = new_figure(height)
-    color, current = colors[variant], f"{shorten(variant, 16)} today"
+    color, current = colors[variant], f"{shorten(variant, 16)}, current"
     counts = {
-        "float": trial.exact_counts,
+        "float": trial.original_counts,
         current: trial.current.counts,
-        "tried": trial.tried.counts,
+        "proposed": trial.proposed.counts,
     }
     highest = max(int(one.max(initial=0)) for one in counts.values())
     left, gap, width = 0.72, 0.3, (PAGE_WIDTH - 0.87 - 0.6) / 3
-    for i, (name, shade) in enumerate(zip(counts, (EXACT, color, TRIED), strict=True)):
+    for i, (name, shade) in enumerate(zip(counts, (ORIGINAL, color, PROPOSED), strict=True)):
         place = (left + i * (width + gap), height - 1.96, width, 1.6)
         ax = figure.add_axes(to_fraction(place, height), label=f"column {i}")
         plot_histogram(counts[name], trial.edges, color=shade, log=log, ax=ax)
@@ -79,56 +82,58 @@ def draw_trial(
         style_axes(ax, name)
         label_axes(ax, VALUES if i == 1 else "", "weights in the bin")
         draw_ticks(ax)
-    for ax, outcome in zip(figure.axes[1:], (trial.current, trial.tried), strict=True):
+    for ax, outcome in zip(figure.axes[1:], (trial.current, trial.proposed), strict=True):
         write_note(ax, f"worst channel {format_db(outcome.worst_channel_sqnr_db)}")
     place = (left, 0.48, PAGE_WIDTH - left - 0.15, 1.32)
     ax = figure.add_axes(to_fraction(place, height), label="column 0")
-    plot_channels(trial.current, trial.tried, color=color, ax=ax)
+    plot_channels(trial.current, trial.proposed, color=color, ax=ax)
     style_axes(ax, "SQNR of each channel")
     label_axes(ax, "output channel", "SQNR, dB")
     draw_ticks(ax)
     return figure
 
 
-def plot_channels(current: Outcome, tried: Outcome, *, color: str, ax: Axes | None = None) -> Axes:
-    """Draw the SQNR of each channel, today as a ring and tried as a dot, over the line of 20 dB."""
+def plot_channels(
+    current: Outcome, proposed: Outcome, *, color: str, ax: Axes | None = None
+) -> Axes:
+    """Draw the SQNR of each channel, current as ring and proposed as dot, over a line at 20 dB."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
     channels = np.arange(current.channel_sqnr_db.size)
     ring, dot = (7.0, 4.2) if channels.size <= MOST_BARS else (2.6, 1.4)
     styles: list[tuple[Outcome, dict[str, Any]]] = [
         (current, {"ms": ring, "mfc": "none", "mec": color, "mew": 1.1}),
-        (tried, {"ms": dot, "color": TRIED, "mew": 0}),
+        (proposed, {"ms": dot, "color": PROPOSED, "mew": 0}),
     ]
     for outcome, style in styles:
         db = np.where(np.isfinite(outcome.channel_sqnr_db), outcome.channel_sqnr_db, np.nan)
         ax.plot(channels, db, "o", **style)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    known = [db[np.isfinite(db)] for db in (current.channel_sqnr_db, tried.channel_sqnr_db)]
+    known = [db[np.isfinite(db)] for db in (current.channel_sqnr_db, proposed.channel_sqnr_db)]
     ends = np.concatenate([*known, [0.0, HEALTHY_CHANNEL_DB]])
     ax.set_ylim(float(ends.min()) - 4, 1.12 * float(ends.max()) + 4)
     ax.set_xlim(-0.7, channels.size - 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    write_note(ax, _name_marks(current, tried))
+    write_note(ax, _name_marks(current, proposed))
     return ax
 
 
-def _name_marks(current: Outcome, tried: Outcome) -> str:
-    parts = ["○ today", "● tried", "dashed: 20 dB"]
-    for name, outcome in (("today", current), ("tried", tried)):
-        exact = int((outcome.channel_sqnr_db == math.inf).sum())
-        parts += [f"{exact} exact {name}, not drawn"] if exact else []
+def _name_marks(current: Outcome, proposed: Outcome) -> str:
+    parts = ["○ current", "● proposed", "dashed: 20 dB"]
+    for name, outcome in (("current", current), ("proposed", proposed)):
+        count = int((outcome.channel_sqnr_db == math.inf).sum())
+        parts += [f"{name}: {count} {LOSSLESS}, not drawn"] if count else []
     return "   ".join(parts)
 
 
 def describe_trial(trial: Trial, variant: str, about: str = "") -> str:
-    """Return the trial in words: SQNR, worst channel and bytes, today and tried."""
+    """Return the trial in words: SQNR, worst channel and bytes, current and proposed."""
     low, high = trial.edges[0], trial.edges[-1]
     parts = [
         f"Another quantization of the weights{spell_about(about)}, from {format_number(low)} to "
         f"{format_number(high)}."
     ]
-    for name, one in ((f"{variant} today", trial.current), ("Tried", trial.tried)):
+    for name, one in ((f"{variant}, current", trial.current), ("Proposed", trial.proposed)):
         under = int((one.channel_sqnr_db < HEALTHY_CHANNEL_DB).sum())
         parts.append(
             f"{name}: {one.scheme}, tensor {format_db(one.sqnr_db)}, worst channel "
@@ -156,22 +161,22 @@ def draw_trade_off(plan: Plan) -> Figure:
     style_axes(ax, "What a better worst channel costs")
     label_axes(ax, "bytes of the weights that can be changed", "worst channel, dB")
     draw_ticks(ax)
-    write_note(ax, "line: the fewest bytes   ○ today   ● the plan   dashed: 20 dB")
+    write_note(ax, "line: the fewest bytes   ○ current   ● the plan   dashed: 20 dB")
     return figure
 
 
 def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
-    """Draw the curve as steps, today as a ring, what the plan reaches as a dot."""
+    """Draw the curve as steps, the current model as a ring, what the plan reaches as a dot."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
     curve = _finite(plan.curve)
     sizes, levels = ([one.byte_count for one in curve], [one.worst_sqnr_db for one in curve])
-    ax.step(sizes, levels, where="post", color=EXACT, linewidth=1.4)
+    ax.step(sizes, levels, where="post", color=ORIGINAL, linewidth=1.4)
     current = plan.current_bytes, plan.current_worst_sqnr_db
     chosen = plan.byte_count, plan.worst_sqnr_db
     ax.plot(*current, "o", ms=8, mfc="none", mec=INK, mew=1.4)
     ax.plot(*chosen, "o", ms=7, color=SELECTED)
     words: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, **FONT}
-    ax.annotate("today", current, (8, -9), **words)
+    ax.annotate("current", current, (8, -9), **words)
     ax.annotate(f"reached: {format_db(chosen[1])}", chosen, (-8, 6), ha="right", **words)
     ax.margins(0.03, 0.16)
     ax.axhline(HEALTHY_CHANNEL_DB, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
@@ -186,8 +191,8 @@ def _finite(curve: Sequence[TradeOff]) -> list[TradeOff]:
 
 
 def describe_trade_off(plan: Plan) -> str:
-    """Return the curve in words: today, the target, and what either end costs."""
-    points = {"today": (plan.current_bytes, plan.current_worst_sqnr_db)}
+    """Return the curve in words: current, the target, and what either end costs."""
+    points = {"current": (plan.current_bytes, plan.current_worst_sqnr_db)}
     points["the target"] = plan.byte_count, plan.worst_sqnr_db
     if plan.curve:
         for name, end in (("fewest bytes", plan.curve[0]), ("best", plan.curve[-1])):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ..parameter_inspector import ErrorSteps, Histograms
+from ..spelling import format_number, format_share
 from .style import (
     FONT,
     INK,
@@ -19,7 +20,6 @@ from .style import (
     VARIANT_COLORS,
     Picture,
     add_panels,
-    format_number,
     label_axes,
     new_figure,
     set_count_axis,
@@ -120,7 +120,9 @@ def draw_errors(
             ax.axvline(half, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         style_axes(ax, name)
         label_axes(ax, "(float weight − value) / scale", "weights in the bin", every=True)
-        beyond = f", {one.beyond_half_share:.2%} beyond ½ step" if len(errors) < 3 else ""
+        beyond = (
+            f", {format_share(one.beyond_half_share, 2)} beyond ½ step" if len(errors) < 3 else ""
+        )
         write_note(ax, f"RMSE {one.rms:.2f}{beyond}")
     return figure
 
@@ -130,8 +132,8 @@ def describe_errors(errors: Mapping[str, ErrorSteps], about: str = "") -> str:
     parts = [f"Error of the weights{spell_about(about)} in steps of the scale."]
     parts += [
         f"{name}: root-mean-square {one.rms:.3f} steps (rounding alone gives 0.289), largest "
-        f"{format_number(one.largest)}, {one.beyond_half_share:.2%} of {one.count:,} weights "
-        "beyond half a step."
+        f"{format_number(one.largest)}, {format_share(one.beyond_half_share, 2)} of "
+        f"{one.count:,} weights beyond half a step."
         for name, one in errors.items()
     ]
     return " ".join(parts)

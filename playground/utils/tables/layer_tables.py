@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from ..parameter_inspector import (
+    Comparison,
     Layer,
     LayerParams,
     Model,
-    Pairing,
     Quantization,
     TensorQuantization,
     UnavailableError,
     WeightTensor,
     create_summary_stats,
+    describe_refusal,
     extract_layer_params,
     find_layer,
-    list_layers,
-    name_unpaired,
 )
-from .text import NOTHING, format_shape, join_names
+from ..spelling import NOTHING, format_shape, join_names
 
 QUANTIZED_MARK = "◆"
 MEANINGS = {
@@ -40,53 +39,37 @@ MEANINGS = {
     "Output": "how the numbers that leave the layer are quantized",
     "Bias": "the constant added to each output channel",
     "Stored as": "the operators between the file's codes and the layer",
-    "Notes": "what else there is to know about the weight",
 }
 
 
-def create_layer_options(
-    variants: Mapping[str, Model], pairings: Mapping[str, Pairing]
-) -> dict[str, str]:
-    """Return label -> name of every layer, in graph order of the first variant.
+def create_layer_options(comparison: Comparison) -> dict[str, str]:
+    """Return label -> name of every layer, in graph order; what only a variant has follows.
 
-    Layers that only another variant has follow. The label marks quantization parameters.
+    The label marks quantization parameters.
     """
-    operators = {name: operator for name, operator, _ in _all_layers(variants, pairings)}
-    quantized = {name for name, _, is_quantized in _all_layers(variants, pairings) if is_quantized}
     return {
-        f"{QUANTIZED_MARK if name in quantized else NOTHING} {name} · {operator}": name
-        for name, operator in operators.items()
+        f"{QUANTIZED_MARK if any(map(_is_quantized, layer.by_variant.values())) else NOTHING} "
+        f"{layer.name} · {layer.op_type}": layer.name
+        for layer in comparison.layers()
     }
 
 
-def _all_layers(
-    variants: Mapping[str, Model], pairings: Mapping[str, Pairing]
-) -> Iterator[tuple[str, str, bool]]:
-    """Yield name, operator and whether it is quantized, once for each variant that has it."""
-    first, *others = variants
-    for layer in list_layers(variants[first]):
-        yield layer.name, layer.op_type, layer.is_quantized
-    for name in others:
-        layers = {layer.name: layer for layer in list_layers(variants[name])}
-        for pair in pairings[name].pairs:
-            yield pair.original, layers[pair.variant].op_type, layers[pair.variant].is_quantized
-        for unpaired in pairings[name].unpaired_variant:
-            layer = layers[unpaired]
-            row = name_unpaired(name, unpaired, variants[first])
-            yield row, layer.op_type, layer.is_quantized
+def _is_quantized(layer: Layer) -> bool:
+    return layer.is_quantized
 
 
-def create_parameter_table(variants: Mapping[str, Model], names: Mapping[str, str]) -> pd.DataFrame:
+def create_parameter_table(comparison: Comparison, layer_name: str) -> pd.DataFrame:
     """Return the parameters of one layer: a row for each, a column for each variant.
 
-    Args:
-        names: what the layer is called in each variant that has it.
+    Raises:
+        KeyError: no variant has such a layer.
     """
-    columns = {name: _describe_layer(variants[name], names[name]) for name in names}
+    names = comparison.layer_names[layer_name]
+    columns = {name: _describe_layer(comparison.variants[name], names[name]) for name in names}
     used = [p for p in MEANINGS if any(c.get(p, NOTHING) != NOTHING for c in columns.values())]
     cells = {name: [column.get(p, NOTHING) for p in used] for name, column in columns.items()}
     return pd.DataFrame(
-        {"Parameter": used, **cells, "In words": [MEANINGS[parameter] for parameter in used]}
+        {"Parameter": used, **cells, "Meaning": [MEANINGS[parameter] for parameter in used]}
     )
 
 
@@ -105,7 +88,6 @@ def _describe_weight(layer: Layer) -> dict[str, str]:
     if layer.weight is not None:
         cells["Weight shape"] = format_shape(layer.weight.shape)
         cells["Data type"] = layer.weight.data_type
-        cells["Notes"] = "; ".join(layer.weight.notes) or NOTHING
     return cells
 
 
@@ -160,11 +142,12 @@ def _describe_quantization(quantization: Quantization) -> str:
     return f"{kind}, scale {scale}, zero-point {zero_point}"
 
 
-def explain_layer(variants: Mapping[str, Model], names: Mapping[str, str]) -> list[str]:
+def explain_layer(comparison: Comparison, layer_name: str) -> list[str]:
     """Return a sentence for everything about a layer that a reader may miss on the page."""
-    layers = {name: find_layer(variants[name], layer) for name, layer in names.items()}
+    names = comparison.layer_names[layer_name]
+    layers = {name: find_layer(comparison.variants[name], own) for name, own in names.items()}
     sentences = []
-    absent = [name for name in variants if name not in names]
+    absent = [name for name in comparison.variants if name not in names]
     if absent:
         merged = not any(layer.weight for layer in layers.values())
         sentences.append(
@@ -177,7 +160,7 @@ def explain_layer(variants: Mapping[str, Model], names: Mapping[str, str]) -> li
             "it computes with float numbers, or only passes them on."
         )
     sentences += [
-        f"In {name}, something was not understood: {reason}"
+        f"In {name}, something was not understood: {describe_refusal(reason)}"
         for name, layer in layers.items()
         for reason in layer.not_understood
     ]

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..parameter_inspector import (
+    VariantFolder,
     VariantSummary,
+    describe_refusal,
 )
-from .text import NOTHING, format_bytes
+from ..spelling import NOTHING, format_bytes
 
 
 def create_variant_table(summaries: Sequence[VariantSummary]) -> pd.DataFrame:
@@ -53,6 +55,11 @@ def explain_variants(summaries: Sequence[VariantSummary]) -> list[str]:
     if not any(summary.quantized_count for summary in summaries):
         sentences.append("There is no quantized variant in this folder: nothing to compare yet.")
     return sentences
+
+
+def explain_unreadable(folder: VariantFolder) -> list[str]:
+    """Return a sentence for each file of a folder that cannot be read."""
+    return [describe_refusal(refusal) for refusal in folder.unreadable.values()]
 
 
 def describe_data_types(summary: VariantSummary) -> str:

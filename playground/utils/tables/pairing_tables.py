@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from ..parameter_inspector import (
     Comparison,
     LayerPair,
-    Pairing,
+    describe_evidence,
+    describe_folding,
+    describe_grid,
+    describe_refusal,
     list_layers,
 )
-from .text import NOTHING
+from ..spelling import NOTHING
 
 
 def mark_evidence(pair: LayerPair | None) -> str:
     """Return the evidence behind a mark: ✓ the weights agree, ? they do not say so."""
     if pair is None:
         return "✗ not paired"
-    return f"{'✓' if pair.is_sure else '?'} {pair.evidence}"
+    return f"{'✓' if pair.is_sure else '?'} {describe_evidence(pair.evidence)}"
 
 
-def create_pairing_table(pairings: Mapping[str, Pairing], layer: str) -> pd.DataFrame:
-    """Return, for each variant, which of its layers is ``layer`` and on what evidence."""
-    pairs = {name: pairing.of_original(layer) for name, pairing in pairings.items()}
+def create_pairing_table(comparison: Comparison, layer_name: str) -> pd.DataFrame:
+    """Return which layer of each variant this layer is, and on what evidence."""
+    pairs = {name: pairing.of_original(layer_name) for name, pairing in comparison.pairings.items()}
     return pd.DataFrame(
         [
             (
@@ -32,26 +33,27 @@ def create_pairing_table(pairings: Mapping[str, Pairing], layer: str) -> pd.Data
                 pair.variant if pair else NOTHING,
                 mark_evidence(pair),
                 NOTHING if pair is None or pair.score is None else f"{pair.score:.3f}",
-                (pair.folding if pair else "") or NOTHING,
+                (describe_folding(pair.folding) if pair else "") or NOTHING,
             )
             for name, pair in pairs.items()
         ],
-        columns=["Variant", "Layer in it", "Evidence", "Likeness, 0 to 1", "Before comparing"],
+        columns=["Variant", "Layer in it", "Evidence", "Similarity, 0 to 1", "Before comparing"],
     )
 
 
-def create_unpaired_table(first: str, pairings: Mapping[str, Pairing]) -> pd.DataFrame:
-    """Return every layer without a partner, on both sides."""
+def create_unpaired_table(comparison: Comparison) -> pd.DataFrame:
+    """Return every layer that has no counterpart, on both sides."""
+    first = comparison.named_by
     rows = [
         (holder, layer, missing)
-        for name, pairing in pairings.items()
+        for name, pairing in comparison.pairings.items()
         for holder, missing, layers in (
             (first, name, pairing.unpaired_original),
             (name, first, pairing.unpaired_variant),
         )
         for layer in layers
     ]
-    return pd.DataFrame(rows, columns=["Only in", "Layer", "No partner in"])
+    return pd.DataFrame(rows, columns=["Only in", "Layer", "No counterpart in"])
 
 
 def create_not_understood_table(comparison: Comparison) -> pd.DataFrame:
@@ -60,16 +62,17 @@ def create_not_understood_table(comparison: Comparison) -> pd.DataFrame:
     Weights whose bytes are missing are among them, and floats on a grid without a scale.
     """
     rows = [
-        (name, layer.name, layer.op_type, reason)
+        (name, layer.name, layer.op_type, describe_refusal(reason))
         for name, model in comparison.variants.items()
         for layer in list_layers(model)
         for reason in layer.not_understood
     ]
     rows += [
-        (variant, layer, NOTHING, why) for (layer, variant), why in comparison.unavailable.items()
+        (variant, layer, NOTHING, describe_refusal(why))
+        for (layer, variant), why in comparison.unavailable.items()
     ]
     rows += [
-        (variant, layer, measured.layer.op_type, measured.grid)
+        (variant, layer, measured.layer.op_type, describe_grid(measured.grid))
         for layer, by_variant in comparison.weights.items()
         for variant, measured in by_variant.items()
         if measured.grid

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..parameter_inspector import (
+    MARKS,
     METRICS,
+    RULES,
+    SEVERITIES,
     Comparison,
+    Finding,
     LayerRanges,
     MeasuredWeight,
     Metric,
-    Pairing,
 )
-from ..parameter_inspector.judging.rules import RULES, SEVERITIES, Finding
-from .finding_tables import (
-    MARKS,
-    TITLES,
-    count_findings,
+from ..spelling import (
+    NOTHING,
+    format_metric,
+    format_number,
     mark_severity,
-    name_findings,
-    worst_severity,
+    name_metric,
+    spell_count,
 )
+from .finding_tables import count_findings, name_findings, name_rule, worst_severity
 from .layer_tables import MEANINGS
 from .pairing_tables import mark_evidence
-from .text import NOTHING
 
 RANKING_MEANINGS = {
     "layer": "every layer that has weights, or a finding; the worst is first",
@@ -50,7 +53,7 @@ WORST_FIRST = METRICS[0].name
 class RankedLayer:
     """A row of the ranking: a layer of one variant. ``measured`` is None where it has no weight."""
 
-    layer: str
+    layer_name: str
     variant: str
     measured: MeasuredWeight | None
     findings: tuple[Finding, ...]
@@ -84,33 +87,29 @@ class RankedLayer:
 def rank_layers(comparison: Comparison, findings: Sequence[Finding]) -> list[RankedLayer]:
     """Return every layer of every variant that is judged, the worst first."""
     judged = list_judged(comparison)
-    places = [(row, name) for row, by_name in comparison.weights.items() for name in by_name]
-    places += [*comparison.unavailable, *((f.layer, f.variant) for f in findings if f.layer)]
+    places = [(layer, name) for layer, by_name in comparison.weights.items() for name in by_name]
     about: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
-        about.setdefault((finding.layer, finding.variant), []).append(finding)
+        if finding.layer_name:
+            about.setdefault((finding.layer_name, finding.variant), []).append(finding)
+    places += [*comparison.unavailable, *about]
     ranked = [
         RankedLayer(
-            row,
+            layer,
             variant,
-            comparison.find_measured(row, variant),
-            tuple(about.get((row, variant), ())),
+            comparison.find_measured(layer, variant),
+            tuple(about.get((layer, variant), ())),
         )
-        for row, variant in dict.fromkeys(places)
+        for layer, variant in dict.fromkeys(places)
     ]
-    kept = [one for one in ranked if one.variant in judged or one.findings]
-    return sorted(kept, key=lambda one: one.badness)
+    shown = [one for one in ranked if one.variant in judged or one.findings]
+    return sorted(shown, key=lambda one: one.badness)
 
 
 def list_judged(comparison: Comparison) -> list[str]:
     """Return the variants to judge: all but a float original that others are compared with."""
-    first, *others = comparison.variants
-    is_quantized = any(
-        by_name[first].quantization is not None
-        for by_name in comparison.weights.values()
-        if first in by_name
-    )
-    return [first, *others] if is_quantized or not others else others
+    judged = [name for name in comparison.variants if name != comparison.original]
+    return judged or list(comparison.variants)
 
 
 def select_ranked(ranked: Sequence[RankedLayer], level: str) -> list[RankedLayer]:
@@ -123,7 +122,7 @@ def select_ranked(ranked: Sequence[RankedLayer], level: str) -> list[RankedLayer
 
 def create_severity_options(ranked: Sequence[RankedLayer]) -> dict[str, str]:
     """Return label -> severity: all rows, and those at least as bad as each that occurs."""
-    options = {f"all {len(ranked)} rows": ""}
+    options = {f"all {spell_count(len(ranked), 'row')}": ""}
     for level in SEVERITIES:
         if any(one.severity == level for one in ranked):
             count = len(select_ranked(ranked, level))
@@ -132,10 +131,10 @@ def create_severity_options(ranked: Sequence[RankedLayer]) -> dict[str, str]:
     return options
 
 
-def create_ranking(ranked: Sequence[RankedLayer], pairings: Mapping[str, Pairing]) -> pd.DataFrame:
+def create_ranking(ranked: Sequence[RankedLayer], comparison: Comparison) -> pd.DataFrame:
     """Return the ranking as a table: one column for each metric, then what the layer is."""
     columns: dict[str, Sequence[object]] = {
-        "layer": [one.layer for one in ranked],
+        "layer": [one.layer_name for one in ranked],
         "variant": [one.variant for one in ranked],
         "severity": [mark_severity(one.severity) for one in ranked],
         "finding": [name_findings(one.findings) for one in ranked],
@@ -144,7 +143,7 @@ def create_ranking(ranked: Sequence[RankedLayer], pairings: Mapping[str, Pairing
     numbers["width"] = [one.metric("range_high") - one.metric("range_low") for one in ranked]
     unknown = [name for name, column in numbers.items() if np.isnan(column).all()]
     columns |= {name: numbers[name] for name in numbers if name not in unknown}
-    known = [one.measured for one in ranked]
+    pairings, known = comparison.pairings, [one.measured for one in ranked]
     columns["operator"] = [m.layer.op_type if m else NOTHING for m in known]
     columns["data type"] = [m.weight.data_type if m else NOTHING for m in known]
     columns["granularity"] = [
@@ -152,7 +151,7 @@ def create_ranking(ranked: Sequence[RankedLayer], pairings: Mapping[str, Pairing
     ]
     if pairings:
         columns["paired by"] = [
-            mark_evidence(pairings[one.variant].of_original(one.layer))
+            mark_evidence(pairings[one.variant].of_original(one.layer_name))
             if one.variant in pairings
             else NOTHING
             for one in ranked
@@ -169,38 +168,22 @@ def size_columns(table: pd.DataFrame) -> dict[str, int]:
     return {str(name): texts.get(str(name), 32 + 7 * len(str(name))) for name in table.columns}
 
 
-def name_metric(metric: Metric) -> str:
-    """Return the heading of a metric's column: its label, with the unit where it has one."""
-    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
-
-
 def explain_ranking(table: pd.DataFrame) -> dict[str, str]:
     """Return a sentence for each column of the ranking: what a metric is, and how it is counted."""
     metrics = {name_metric(metric): metric.definition for metric in METRICS}
     return {str(name): (RANKING_MEANINGS | metrics)[str(name)] for name in table.columns}
 
 
-def format_ranking(table: pd.DataFrame) -> dict[str, Callable[[object], str]]:
+def format_ranking(table: pd.DataFrame) -> dict[str, str | Callable[..., Any]]:
     """Return how each column of numbers is written."""
-    formats: dict[str, Callable[[object], str]] = {name_metric(m): _format_of(m) for m in METRICS}
-    return {str(name): formats.get(str(name), _NUMBER) for name in table.select_dtypes("number")}
+    formats = {name_metric(metric): partial(format_metric, metric) for metric in METRICS}
+    numbers = map(str, table.select_dtypes("number"))
+    return {name: partial(_format_cell, formats.get(name, format_number)) for name in numbers}
 
 
-def _format_of(metric: Metric) -> Callable[[object], str]:
-    if metric.unit == "dB":
-        return partial(format_cell, spec=".1f")
-    is_share = metric.definition.startswith(("share", "distinct"))
-    return partial(format_cell, spec=".1%") if is_share else _NUMBER
-
-
-def format_cell(number: object, spec: str) -> str:
-    """Return a number as a cell of the ranking: a dash for NaN, ``exact`` for infinity."""
-    if not isinstance(number, int | float) or math.isnan(number):
-        return NOTHING
-    return "exact" if math.isinf(number) else format(number, spec).replace("-", "−")
-
-
-_NUMBER = partial(format_cell, spec=".3g")
+def _format_cell(write: Callable[[float], str], number: object) -> str:
+    """marimo asks for what is no number, too."""
+    return write(number) if isinstance(number, int | float) else NOTHING
 
 
 def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer]) -> str:
@@ -208,10 +191,9 @@ def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer
     if findings:
         in_order = [finding for one in ranked for finding in one.findings] + list(findings)
         worst = next(f for f in in_order if f.severity == worst_severity(findings))
-        where = f"{worst.variant}, {worst.layer}" if worst.layer else worst.variant
-        title = TITLES.get(worst.rule, worst.rule)
+        where = ", ".join(filter(None, (worst.variant, worst.layer_name)))
         rest = "the worst is " if len(findings) > 1 else ""
-        return f"{count_findings(findings)}: {rest}“{title}” ({where})."
+        return f"{count_findings(findings)}: {rest}“{name_rule(worst)}” ({where})."
     measured = [one.measured for one in ranked if one.measured]
     quantized = [one for one in measured if one.quantization is not None]
     if not quantized:
@@ -222,7 +204,12 @@ def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer
         if compared
         else "there is no float original to compare with, so the errors themselves are not known"
     )
-    return f"No findings: {len(RULES)} rules see nothing wrong; {known}."
+    return f"No findings: none of the {len(RULES)} rules found anything wrong; {known}."
+
+
+def create_metric_options() -> dict[str, Metric]:
+    """Return heading -> metric, for a control."""
+    return {name_metric(metric): metric for metric in METRICS}
 
 
 def choose_metric(ranked: Sequence[RankedLayer]) -> str:

@@ -8,13 +8,33 @@ from typing import Any
 
 import pandas as pd
 
-from ..parameter_inspector.changing.planning import Candidate, Plan, TradeOff, why_not_run
-from ..parameter_inspector.changing.rewriting import Saved, Truth, VariantTruth
-from ..parameter_inspector.changing.schemes import Scheme, data_type_bits, own_axis
-from ..parameter_inspector.changing.trials import Trial, WeightOnTrial, list_choices
+from ..parameter_inspector import (
+    Candidate,
+    Plan,
+    Saved,
+    Scheme,
+    TradeOff,
+    Trial,
+    Truth,
+    VariantTruth,
+    WeightOnTrial,
+    data_type_bits,
+    list_choices,
+    own_axis,
+    why_not_run,
+)
+from ..spelling import (
+    NO_CHANGE,
+    NOTHING,
+    capitalize,
+    format_bytes,
+    format_db,
+    format_gain,
+    format_growth,
+    format_share,
+    join_names,
+)
 from .layer_tables import MEANINGS
-from .ranking import format_cell
-from .text import NOTHING, format_bytes, join_names
 
 # Part of a scheme -> its control's label, and what the word means.
 CONTROLS = {
@@ -30,7 +50,7 @@ CONTROLS = {
     ),
     "reduce_range": (
         "Range of codes",
-        "reduced uses half of the codes, for processors whose 16-bit sums would overflow",
+        "reduced uses half of the codes, for processors whose 16-bit sums could overflow",
     ),
     "clipping": (
         "Clipping",
@@ -46,9 +66,7 @@ CLIPPING_NAMES = {
     "mse": "least error",
     "std": "deviation",
 }
-NO_CHANGE = "no change"
-
-# What a person may want to spend on one layer, as a multiple of today's bytes.
+# What a person may want to spend on one layer, as a multiple of its current bytes.
 SIZE_FACTORS = (2.0, 1.1, 1.0, 0.75, 0.5)
 
 
@@ -77,7 +95,7 @@ def _label_choice(scheme: Scheme, part: str, value: Any, on_trial: WeightOnTrial
 
 
 def _label_axis(scheme: Scheme, axis: int | None, on_trial: WeightOnTrial) -> str:
-    own = own_axis(scheme.granularity, on_trial.channel_axis, on_trial.exact.ndim)
+    own = own_axis(scheme.granularity, on_trial.channel_axis, on_trial.original.ndim)
     if axis is None and own is None:
         return NOTHING
     number = own if axis is None else axis
@@ -87,63 +105,29 @@ def _label_axis(scheme: Scheme, axis: int | None, on_trial: WeightOnTrial) -> st
 
 def create_control_table() -> pd.DataFrame:
     """Return what each control means."""
-    return pd.DataFrame(list(CONTROLS.values()), columns=["Control", "In words"])
+    return pd.DataFrame(list(CONTROLS.values()), columns=["Control", "Meaning"])
 
 
 def create_trial_table(trial: Trial) -> pd.DataFrame:
-    """Return SQNR and bytes, today beside what is tried, and the difference."""
-    current, tried = trial.current, trial.tried
-    same = NO_CHANGE if tried.scheme == current.scheme else ""
-    rows = [("Scheme", str(current.scheme), str(tried.scheme), same)]
+    """Return SQNR and bytes of the current and the proposed scheme, and the difference."""
+    current, proposed = trial.current, trial.proposed
+    same = NO_CHANGE if proposed.scheme == current.scheme else ""
+    rows = [("Scheme", str(current.scheme), str(proposed.scheme), same)]
+    worst = current.worst_channel_sqnr_db, proposed.worst_channel_sqnr_db
     for name, before, after in (
-        ("SQNR of the tensor", current.sqnr_db, tried.sqnr_db),
-        ("SQNR of the worst channel", current.worst_channel_sqnr_db, tried.worst_channel_sqnr_db),
+        ("SQNR of the tensor", current.sqnr_db, proposed.sqnr_db),
+        ("SQNR of the worst channel", *worst),
     ):
         rows.append((name, format_db(before), format_db(after), format_gain(after, before)))
-    size, more = current.byte_count, format_growth(tried.byte_count, current.byte_count)
-    rows.append(("Bytes, with scales and zero-points", f"{size:,}", f"{tried.byte_count:,}", more))
-    return pd.DataFrame(rows, columns=["", "Today", "Tried", "Difference"])
-
-
-def format_db(decibels: float) -> str:
-    """Return an SQNR: a dash where it is not known, ``exact`` where nothing was lost."""
-    text = format_cell(decibels, ".1f")
-    return f"{text} dB" if math.isfinite(decibels) else text
-
-
-def format_gain(after: float, before: float) -> str:
-    """Return what was gained, in dB, with its sign."""
-    if math.isnan(after) or math.isnan(before):
-        return NOTHING
-    if after == before:
-        return NO_CHANGE
-    if math.isinf(after - before):
-        return "now exact" if after > before else "no longer exact"
-    return f"{_minus(f'{after - before:+.1f}')} dB"
-
-
-def format_growth(after: int, before: int) -> str:
-    """Return what more it takes, in percent with its sign."""
-    if after == before:
-        return NO_CHANGE
-    percent = 100 * (after / max(1, before) - 1)
-    return f"{_minus(f'{percent:+.{1 if abs(percent) < 100 else 0}f}')} %"
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    size, new_size = current.byte_count, proposed.byte_count
+    label = "Bytes, with scales and zero-points"
+    rows.append((label, f"{size:,}", f"{new_size:,}", format_growth(new_size, size)))
+    return pd.DataFrame(rows, columns=["Property", "Current", "Proposed", "Difference"])
 
 
 def explain_trial(trial: Trial) -> list[str]:
-    """Return what stands in the way of using the tried scheme."""
+    """Return what stands in the way of using the proposed scheme."""
     return [f"{capitalize(trial.why_not_run)}."] if trial.why_not_run else []
-
-
-def capitalize(sentence: str) -> str:
-    """Return a sentence with a capital, but for a name that has none."""
-    if sentence.startswith("onnxruntime"):
-        return sentence
-    return sentence[:1].upper() + sentence[1:]
 
 
 def explain_no_trial(variants: Sequence[str]) -> list[str]:
@@ -160,7 +144,7 @@ def create_size_limits(candidates: Sequence[Candidate], current: int) -> dict[st
     least = min((one.byte_count for one in candidates), default=0)
     for factor in SIZE_FACTORS:
         size = int(factor * current)
-        words = "today's size" if factor == 1 else f"{factor:g} × today"
+        words = "the current size" if factor == 1 else f"{factor:g} × current"
         if size >= least:
             limits[f"at most {words}: {format_bytes(size)}"] = size
     return limits
@@ -170,7 +154,7 @@ def create_size_limits(candidates: Sequence[Candidate], current: int) -> dict[st
 CANDIDATE_WIDTHS = {
     "scheme": 216,
     "worst channel": 105,
-    "against today": 105,
+    "gain": 90,
     "bytes": 80,
     "more bytes": 90,
     "runs in onnxruntime": 216,
@@ -185,12 +169,12 @@ def select_affordable(candidates: Sequence[Candidate], most: int | None) -> list
 def create_candidate_table(
     candidates: Sequence[Candidate], on_trial: WeightOnTrial
 ) -> pd.DataFrame:
-    """Return the candidates best first, each against today, and whether onnxruntime runs it."""
+    """Return the candidates best first, with what each gains and whether onnxruntime runs it."""
     return pd.DataFrame(
         {
             "scheme": [str(one.scheme) for one in candidates],
             "worst channel": [format_db(one.worst_channel_sqnr_db) for one in candidates],
-            "against today": [format_gain(one.gain_db, 0.0) for one in candidates],
+            "gain": [format_gain(one.gain_db, 0.0) for one in candidates],
             "bytes": [one.byte_count for one in candidates],
             "more bytes": [format_growth(c.byte_count, on_trial.byte_count) for c in candidates],
             "runs in onnxruntime": [
@@ -208,11 +192,11 @@ def create_change_table(plan: Plan) -> pd.DataFrame:
     rows = [
         (
             change.layer_name,
-            str(change.before.scheme),
-            str(change.after.scheme),
-            f"{format_db(change.before.worst_channel_sqnr_db)} → "
-            f"{format_db(change.after.worst_channel_sqnr_db)}",
-            f"{change.before.byte_count:,} → {change.after.byte_count:,}",
+            str(change.current.scheme),
+            str(change.proposed.scheme),
+            f"{format_db(change.current.worst_channel_sqnr_db)} → "
+            f"{format_db(change.proposed.worst_channel_sqnr_db)}",
+            f"{change.current.byte_count:,} → {change.proposed.byte_count:,}",
         )
         for change in plan.changes
     ]
@@ -235,8 +219,8 @@ def summarize_plan(plan: Plan) -> str:
 def explain_unreachable(plan: Plan) -> list[str]:
     """Return a sentence for each layer that misses the target, or for the model."""
     return [
-        f"{row}: {reason}." if row else f"{capitalize(reason)}."
-        for row, reason in plan.unreachable.items()
+        f"{layer}: {reason}." if layer else f"{capitalize(reason)}."
+        for layer, reason in plan.unreachable.items()
     ]
 
 
@@ -257,32 +241,32 @@ def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
 
 
 def list_size_targets(plan: Plan) -> list[int]:
-    """Return the sizes that make a difference, today's among them."""
+    """Return the sizes that make a difference, the current one among them."""
     return sorted({*(point.byte_count for point in plan.curve), plan.current_bytes})
 
 
-# The truth ----------------------------------------------------------------------------------------
+# On samples ---------------------------------------------------------------------------------------
 
 
 def create_truth_table(truth: Truth) -> pd.DataFrame:
     """Return what the three models did on the samples."""
-    models = {"Float": truth.exact, "Today": truth.current, "Changed": truth.changed}
+    models = {"Original": truth.original, "Current": truth.current, "Changed": truth.changed}
     columns = {
         "Model": list(models),
-        "Right answers": [_spell_accuracy(one, truth.sample_count) for one in models.values()],
-        "SQNR of the outputs": [
-            "the reference" if one.output_sqnr_db is None else format_db(one.output_sqnr_db)
+        "Accuracy": [_spell_accuracy(one, truth.sample_count) for one in models.values()],
+        "Output SQNR against the original": [
+            NOTHING if one.output_sqnr_db is None else format_db(one.output_sqnr_db)
             for one in models.values()
         ],
     }
     table = pd.DataFrame(columns)
-    return table if truth.exact.accuracy is not None else table.drop(columns="Right answers")
+    return table if truth.original.accuracy is not None else table.drop(columns="Accuracy")
 
 
 def _spell_accuracy(found: VariantTruth, count: int) -> str:
     if found.accuracy is None:
         return NOTHING
-    return f"{round(found.accuracy * count):,} of {count:,}, {found.accuracy:.1%}"
+    return f"{round(found.accuracy * count):,} of {count:,}, {format_share(found.accuracy)}"
 
 
 def describe_saved(saved: Saved) -> str:
@@ -290,5 +274,5 @@ def describe_saved(saved: Saved) -> str:
     opset = f", now opset {saved.raised_opset}" if saved.raised_opset else ""
     return (
         f"The file is ready: {saved.current_bytes:,} → {saved.file_bytes:,} bytes{opset}; "
-        f"{len(saved.layers)} of its layers changed, onnx.checker agrees."
+        f"{len(saved.layers)} of its layers changed, onnx.checker accepts it."
     )

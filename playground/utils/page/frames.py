@@ -1,13 +1,16 @@
-"""The page around the pictures: what is selected is laid over the heatmap, and never drawn."""
+"""The page around the pictures: its style, and what is selected.
+
+The selection is laid over heatmap and ranking by style alone: neither is made again for it.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 
-from .heatmap import HeatmapLayout
-from .style import SELECTED, Picture
+from ..figures import HeatmapLayout, Picture
+from ..figures.style import SELECTED
+from ..markup import escape
 
 PAGE_STYLE = """
 .playground-heatmap { position: relative; margin: 0 auto; }
@@ -29,7 +32,7 @@ PAGE_STYLE = """
   overflow-wrap: anywhere; min-width: 6.5rem; }
 .playground-table th { font-weight: 600; overflow-wrap: normal; }
 .playground-table tbody tr:hover { background: #80808018; }
-.playground-words td:last-child { opacity: 0.75; }
+.playground-explained td:last-child { opacity: 0.75; min-width: 14rem; }
 .playground-details summary { cursor: pointer; }
 .playground-controls { display: grid; gap: 0.5rem 1rem; align-items: end;
   grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
@@ -47,7 +50,7 @@ def frame_heatmap(chart: str, alt: str) -> str:
     """Return the heatmap's element with its text alternative and, over it, the empty outline."""
     return (
         f'<div class="playground-heatmap" role="group" '
-        f'aria-label="{html.escape(alt, quote=True)}">{chart}'
+        f'aria-label="{escape(alt)}">{chart}'
         '<div class="playground-outline" data-testid="selected-row"></div></div>'
     )
 
@@ -58,7 +61,7 @@ def frame_picture(picture: Picture) -> str:
     A link to the bytes would break where the layer changes while they are on their way.
     """
     data = base64.b64encode(picture.png).decode("ascii")
-    alt = html.escape(picture.alt, quote=True)
+    alt = escape(picture.alt)
     return (
         f'<div class="playground-chart"><img src="data:image/png;base64,{data}" alt="{alt}"></div>'
     )

@@ -1,0 +1,114 @@
+"""What leaves the page: files to download, texts to paste, a changed model written or run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import marimo as mo
+
+from .. import exports, tables
+from ..parameter_inspector import (
+    Change,
+    Comparison,
+    Model,
+    VariantFolder,
+    can_measure,
+    measure_changes,
+    write_changed_model,
+)
+from .shown import say, show_table
+
+PER_CHANNEL = "onnxruntime, a scale for each channel"
+Create = Callable[[], Mapping[str, Change]]
+
+
+def name_file(name: str) -> str:
+    """Return a name that every file system takes, made from a network's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def offer_downloads(network: str, files: Mapping[str, Callable[[], str]]) -> mo.Html:
+    """Return a button for each file, which is made when it is clicked: name -> who writes it."""
+    buttons = [
+        mo.download(
+            lambda write=write: write().encode(),
+            f"{name_file(network)}-{name}",
+            "text/csv" if name.endswith(".csv") else "application/json",
+            label=name,
+        )
+        for name, write in files.items()
+    ]
+    return mo.hstack(buttons, justify="start", wrap=True)
+
+
+def write_exclusion(
+    tool: str,
+    comparison: Comparison,
+    layers: Sequence[str],
+    ranked: Sequence[tables.RankedLayer],
+) -> str:
+    """Return the text to paste: the ticked layers as ``tool`` names them."""
+    if tool == PER_CHANNEL:
+        variant = next((one.variant for one in ranked), comparison.named_by)
+        return exports.quantize_per_channel_in_onnxruntime(comparison, layers, variant)
+    return exports.EXCLUSIONS[tool](exports.create_exclusion(comparison, layers))
+
+
+def create_run_buttons(
+    folder: VariantFolder, what: str, changed: bool = True
+) -> tuple[mo.ui.run_button, mo.ui.run_button]:
+    """Return the buttons that write a changed model, and that run it where that is possible."""
+    write = mo.ui.run_button(label=f"Write {what} into a model", disabled=not changed)
+    cannot_run = not (changed and has_samples(folder))
+    return write, mo.ui.run_button(label=f"Run {what} on the samples", disabled=cannot_run)
+
+
+def has_samples(folder: VariantFolder) -> bool:
+    """Whether models can be run here on samples of the folder."""
+    return can_measure() and _find_samples(folder).is_file()
+
+
+def _find_samples(folder: VariantFolder) -> Path:
+    return folder.path / "samples.npz"
+
+
+def show_buttons(folder: VariantFolder, *buttons: mo.Html) -> mo.Html:
+    """Return the buttons in a line, and a sentence where there is nothing to run."""
+    line = mo.hstack(buttons, justify="start", wrap=True)
+    why = (
+        "To run models, install onnxruntime and put samples.npz into the folder: the inputs by "
+        "name, and labels if there are any."
+    )
+    return line if has_samples(folder) else mo.vstack([line, say([why])])
+
+
+def write_file(create: Create, model: Model, name: str) -> mo.Html | None:
+    """Return the download of a model with changes, or a sentence why there is none.
+
+    Args:
+        create: returns the changes.
+    """
+    try:
+        with mo.status.spinner("Writing the model", remove_on_exit=True):
+            content, saved = write_changed_model(model, create())
+    except (ValueError, OSError) as error:
+        return say([f"This cannot be written: {error}."], "warn")
+    link = mo.download(content, name, "application/octet-stream", label=f"Download {name}")
+    done = say([tables.describe_saved(saved)], "success")
+    return mo.vstack([done, mo.hstack([link], justify="start")])
+
+
+def run_on_samples(
+    create: Create, comparison: Comparison, variant: str, folder: VariantFolder
+) -> mo.Html | None:
+    """Return what the original, the file and the changed model do on the samples, or why not."""
+    original, current = comparison.naming_model.path, comparison.variants[variant]
+    assert original is not None  # a folder holds files
+    try:
+        with mo.status.spinner("Running the three models", remove_on_exit=True):
+            truth = measure_changes(original, current, create(), _find_samples(folder))
+    except (ValueError, OSError) as error:
+        return say([f"This cannot be measured: {error}."], "warn")
+    return show_table(tables.create_truth_table(truth))

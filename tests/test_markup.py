@@ -1,0 +1,36 @@
+"""Names and sentences as HTML: plain text but for what we write ourselves."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from playground.utils import markup
+
+
+def test_nothing_of_a_name_is_markup_and_nothing_turns_the_text():
+    assert markup.escape("<b>\u202e\"&'") == "&lt;b&gt;\\u202e&quot;&amp;&#x27;"
+
+
+def test_what_stands_in_backticks_looks_like_code():
+    assert markup.mark_code("Do `a<b`, not `c`.") == ("Do <code>a&lt;b</code>, not <code>c</code>.")
+    assert markup.mark_code("one ` alone") == "one ` alone"
+
+
+def test_the_first_cell_of_a_row_is_its_heading():
+    html = markup.write_table(["<Layer>", "Type"], [["a", "<i>b</i>"]], "ranking")
+    assert html == (
+        '<table class="ranking"><thead><tr><th scope="col">&lt;Layer&gt;</th>'
+        '<th scope="col">Type</th></tr></thead>'
+        '<tbody><tr><th scope="row">a</th><td><i>b</i></td></tr></tbody></table>'
+    )
+
+
+def test_the_cells_of_a_table_are_text_in_its_order():
+    table = pd.DataFrame({"Layers": [3], "Name": ["a"]})
+    assert markup.list_cells(table) == (["Layers", "Name"], [["3", "a"]])
+
+
+def test_what_is_folded_has_its_title_as_plain_text():
+    assert markup.fold("<3", "<p>body</p>", "x") == (
+        '<details class="x"><summary>&lt;3</summary><p>body</p></details>'
+    )
