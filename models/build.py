@@ -1,7 +1,7 @@
 """Train, export and quantize the shipped models again, and write their table in README.md.
 
-PyTorch is imported only inside the functions that train and export: the tests take the images,
-the split and the scoring from here without it.
+PyTorch is imported only inside the functions that train and export, scikit-learn where it splits:
+the tests take the images, the split and the scoring from here, and most of them need neither.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +59,9 @@ def upscale(images: np.ndarray, side: int) -> np.ndarray:
 
 def load_split() -> Digits:
     """Return scikit-learn's 1 797 digits: 1 347 to train on, 450 held out, always the same."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     images = upscale(digits.images / 16, SIDE).astype(np.float32)[:, None]
     train_images, held_out_images, train_labels, held_out_labels = train_test_split(

@@ -36,20 +36,23 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from playground.utils import exports, figures, report, tables
+from playground.utils import exports, figures, markup, report, tables
 from playground.utils.parameter_inspector import (
     Model,
     ModelFileError,
     VariantFolder,
     compare_variants,
-    count_codes,
-    layer_names,
     list_layers,
     load_model,
     summarize_variant,
 )
+from playground.utils.parameter_inspector.judging.finding_wording import (
+    describe_finding,
+    describe_remedy,
+)
 from playground.utils.parameter_inspector.judging.rules import find_problems
 from playground.utils.parameter_inspector.reading.variants import name_variants
+from playground.utils.parameter_inspector.wording import describe_refusal
 
 # What a name may hold that means something to HTML, Markdown, LaTeX, a spreadsheet, XML, a shell,
 # a terminal, a path or Python.
@@ -128,23 +131,20 @@ def see_everything(variants: Mapping[str, Model], folder: Path, *, pictures: boo
     findings = find_problems(comparison)
     for sentence in list_sentences(comparison, findings):
         assert is_one_sentence(sentence), repr(sentence)
-    ranked = tables.ranking.rank_layers(comparison, findings)
-    tables.overview.create_variant_table([summarize_variant(*one) for one in variants.items()])
-    tables.ranking.create_severity_options(ranked)
-    ranking = tables.ranking.create_ranking(ranked, comparison.pairings)
-    for column, write in tables.ranking.format_ranking(ranking).items():
+    ranked = tables.rank_layers(comparison, findings)
+    tables.create_variant_table([summarize_variant(*one) for one in variants.items()])
+    tables.create_severity_options(ranked)
+    ranking = tables.create_ranking(ranked, comparison)
+    for column, write in tables.format_ranking(ranking).items():
         ranking[column].map(write)
-    tables.ranking.summarize_findings(findings, ranked)
-    tables.text.to_html(
-        tables.pairing_tables.create_unpaired_table(next(iter(variants)), comparison.pairings)
-    )
-    tables.text.to_html(tables.pairing_tables.create_not_understood_table(comparison))
-    options = tables.layer_tables.create_layer_options(variants, comparison.pairings)
-    for row in options.values():
-        names = layer_names(variants, row, comparison.pairings)
-        tables.text.to_html(tables.layer_tables.create_parameter_table(variants, names))
-        tables.text.to_html(tables.pairing_tables.create_pairing_table(comparison.pairings, row))
-        tables.layer_tables.explain_layer(variants, names)
+    tables.summarize_findings(findings, ranked)
+    markup.list_cells(tables.create_unpaired_table(comparison))
+    markup.list_cells(tables.create_not_understood_table(comparison))
+    options = tables.create_layer_options(comparison)
+    for layer_name in options.values():
+        markup.list_cells(tables.create_parameter_table(comparison, layer_name))
+        markup.list_cells(tables.create_pairing_table(comparison, layer_name))
+        tables.explain_layer(comparison, layer_name)
     write_exports(comparison, findings)
     if pictures:
         draw_everything(comparison, options.values())
@@ -154,14 +154,18 @@ def see_everything(variants: Mapping[str, Model], folder: Path, *, pictures: boo
 def list_sentences(comparison: Any, findings: Any) -> list[str]:
     """Return all that is said about what could not be read or is wrong."""
     layers = [layer for model in comparison.variants.values() for layer in list_layers(model)]
-    said = [reason for layer in layers for reason in layer.not_understood]
-    said += comparison.unavailable.values()
-    return said + [text for finding in findings for text in (finding.evidence, finding.remedy)]
+    said = [describe_refusal(one) for layer in layers for one in layer.not_understood]
+    said += map(describe_refusal, comparison.unavailable.values())
+    return said + [
+        text
+        for finding in findings
+        for text in (describe_finding(finding), describe_remedy(finding))
+    ]
 
 
 def write_exports(comparison: Any, findings: Any) -> None:
     names, rows = list(comparison.variants), list(comparison.weights)
-    exclusion = exports.create_exclusion(comparison.variants, comparison.pairings, rows)
+    exclusion = exports.create_exclusion(comparison, rows)
     texts = [
         exports.create_metrics_csv(comparison, findings),
         exports.create_findings_csv(findings),
@@ -170,33 +174,20 @@ def write_exports(comparison: Any, findings: Any) -> None:
         exports.create_netron_attachment(comparison, findings, names[-1]),
         exports.create_model_explorer_data(comparison, names[-1]),
         *(write(exclusion) for write in exports.EXCLUSIONS.values()),
-        exports.quantize_per_channel_in_onnxruntime(
-            comparison.variants, comparison.pairings, rows, names[-1]
-        ),
+        exports.quantize_per_channel_in_onnxruntime(comparison, rows, names[-1]),
     ]
     for text in texts:
         text.encode()
 
 
 def draw_everything(comparison: Any, rows: Any) -> None:
-    """Draw the heatmap, and the four charts of each layer."""
-    colors = figures.style.color_variants(list(comparison.variants))
+    """Draw the heatmap, and every chart of each layer."""
     if comparison.ranges:
         for log in (False, True):
-            figures.heatmap.render_heatmap(comparison.ranges, list(comparison.variants), log=log)
+            figures.render_heatmap(comparison.ranges, list(comparison.variants), log=log)
     for row in rows:
-        counted, _ = tables.count_tables.count_weights(comparison, row)
-        if counted is not None:
-            figures.weight_charts.render_histograms(counted, log=True, about=row)
-        measured = {
-            n: m for n, m in comparison.by_variant(row).items() if m.quantization is not None
-        }
-        if measured:
-            figures.channel_charts.render_channels(measured, colors, about=row)
-            figures.code_charts.render_codes(count_codes(measured), colors, about=row)
-        errors, _ = tables.count_tables.compute_layer_errors(comparison, row)
-        if errors:
-            figures.weight_charts.render_errors(errors, colors, about=row)
+        for chart in figures.LAYER_CHARTS.values():
+            chart.render(comparison, row, True)
 
 
 # Sound models -------------------------------------------------------------------------------------

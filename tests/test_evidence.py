@@ -30,6 +30,7 @@ from onnx import helper
 from onnxruntime.quantization import QuantFormat
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+from playground.utils.parameter_inspector.facts import Refusal, RefusalKind
 from playground.utils.parameter_inspector.pairing import layer_pairs as pairing_module
 from playground.utils.parameter_inspector.quantization import Quantization
 
@@ -129,7 +130,8 @@ def test_a_weight_that_is_not_understood_is_counted_apart(tmp_path, monkeypatch,
     module = command("weights")
     right = module.list_layers
 
-    planted = {"parameters": (), "not_understood": ("as planted",)}
+    refusal = Refusal(RefusalKind.NEVER_SCALED)
+    planted = {"parameters": (), "not_understood": (refusal,)}
     monkeypatch.setattr(
         module, "list_layers", lambda model: [replace(layer, **planted) for layer in right(model)]
     )
@@ -144,7 +146,7 @@ def test_a_file_that_onnxruntime_runs_and_the_reader_refuses_is_wrong(
     module = command("weights")
 
     def refuse(path):
-        raise module.ModelFileError("as planted")
+        raise module.ModelFileError(Refusal(RefusalKind.LIBRARY, reason="as planted"))
 
     monkeypatch.setattr(module, "load_model", refuse)
     assert run(module, monkeypatch, folder, "--only", "mlp.qdq") == 1

@@ -13,6 +13,7 @@ import pytest
 from playground.utils.parameter_inspector.judging.rules import RULES
 
 ROOT = Path(__file__).parents[1]
+PLAYGROUND = ROOT / "playground"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -39,11 +40,23 @@ def test_every_file_that_the_readme_links_to_exists() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_every_file_of_the_package_stands_in_the_readmes_table() -> None:
+def test_every_room_of_the_house_stands_in_the_readmes_table() -> None:
     table = README[README.index("## Where things are") :]
-    modules = (ROOT / "playground/utils").rglob("*.py")
-    missing = [p.name for p in modules if p.name != "__init__.py" and p.name not in table]
-    assert missing == []
+    folders = {path.parent for path in (ROOT / "playground/utils").rglob("__init__.py")}
+    files = [
+        p for f in ("utils", "utils/parameter_inspector") for p in PLAYGROUND.glob(f"{f}/*.py")
+    ]
+    names = [f"{folder.name}/" for folder in folders] + [file.name for file in files]
+    assert [name for name in names if name != "__init__.py" and name not in table] == []
+
+
+def test_every_module_that_contributing_names_exists() -> None:
+    recipes = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+(?:/|\.py))`", recipes)
+    inside = [path for top in ("playground", "tests") for path in (ROOT / top).rglob("*")]
+    known = [f"{path.as_posix()}{'/' * path.is_dir()}" for path in inside]
+    assert len(named) > 10
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
 
 
 def test_both_commands_pin_the_tool_they_install_to_one_version() -> None:

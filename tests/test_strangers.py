@@ -34,12 +34,16 @@ from playground.utils.parameter_inspector import (
     load_model,
     open_folder,
 )
+from playground.utils.parameter_inspector.facts import Refusal, RefusalKind
+from playground.utils.parameter_inspector.judging.finding_wording import describe_finding
 from playground.utils.parameter_inspector.judging.rules import find_problems
 from playground.utils.parameter_inspector.reading.model_file import printable
+from playground.utils.parameter_inspector.wording import describe_refusal
 
 MAX_EXTRA_BYTES = 200_000_000
-MAX_SECONDS = 60.0
-"""Ten seconds are promised; a machine that is busy with other things gets more."""
+MOST_WORK = 110.0
+"""Times adding up ten million numbers: ten seconds are promised where that takes 0.09."""
+HANGS_SECONDS = 60.0  # a bound for a broken reader, not a promise about speed
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
@@ -120,7 +124,10 @@ def test_every_name_is_text_in_one_heatmap_and_one_report(tmp_path):
     comparison = compare_variants(variants)
     assert len(comparison.ranges) == len(HOSTILE_NAMES)
     assert figures.heatmap.render_heatmap(comparison.ranges, list(variants)).png
-    bad = {f"{i}.onnx": f"{i}.onnx: {name}" for i, name in enumerate(HOSTILE_NAMES)}
+    bad = {
+        f"{i}.onnx": Refusal(RefusalKind.FILE_UNREADABLE, name=f"{i}.onnx", reason=name)
+        for i, name in enumerate(HOSTILE_NAMES)
+    }
     folder = fuzzing.VariantFolder(tmp_path, variants, bad)
     assert_no_stranger(report.create_report(folder, comparison, find_problems(comparison)))
 
@@ -150,7 +157,9 @@ def test_a_file_name_is_text_whether_the_file_can_be_read_or_not(tmp_path, name)
     (home / f"c{name}.onnx").write_bytes(b"")
     opened = open_folder(home)
     assert len(opened.variants) == 3
-    assert all(map(is_one_sentence, opened.unreadable.values())), opened.unreadable
+    assert all(map(is_one_sentence, map(describe_refusal, opened.unreadable.values()))), (
+        opened.unreadable
+    )
     assert len(opened.unreadable) == 1
     see_everything(opened.variants, home, pictures=False)
     report.create_report(opened, compare_variants(opened.variants), []).encode()
@@ -177,10 +186,17 @@ from pathlib import Path
 logging.disable()
 from playground.utils.parameter_inspector import list_layers, open_folder, compare_variants
 from playground.utils.parameter_inspector.judging.rules import find_problems
+from playground.utils.parameter_inspector.judging.finding_wording import describe_finding
+from playground.utils.parameter_inspector.wording import describe_refusal
+def add_up():
+    start = time.process_time()
+    sum(range(10_000_000))
+    return time.process_time() - start
+neighbour = min(add_up() for _ in range(3))
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 def see(folder):
-    before, start = peak(), time.perf_counter()
+    before, start = peak(), time.process_time()
     opened = open_folder(folder)
     said = list(opened.unreadable.values())
     comparison = compare_variants(opened.variants)
@@ -188,7 +204,9 @@ def see(folder):
     said += comparison.unavailable.values()
     for model in opened.variants.values():
         said += [reason for layer in list_layers(model) for reason in layer.not_understood]
-    return said, len(opened.variants), time.perf_counter() - start, peak() - before
+    said = list(map(describe_refusal, said))
+    work = (time.process_time() - start) / neighbour
+    return said, len(opened.variants), work, peak() - before
 for folder in map(Path, sys.argv[1:]):
     child = os.fork()
     if not child:
@@ -401,7 +419,7 @@ COSTLY = (*GREEDY, million_nodes, nested_ifs, float_data)
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> dict[str, tuple[list[str], int, float, int, int]]:
-    """Return for each file what is said, sound models, seconds, bytes in memory and of the file."""
+    """Return for each file what is said, sound models, work, bytes in memory and of the file."""
     root = tmp_path_factory.mktemp("costly")
     sizes = {}
     for make in COSTLY:
@@ -412,7 +430,9 @@ def measured(tmp_path_factory) -> dict[str, tuple[list[str], int, float, int, in
         save(convnet(), root / make.__name__ / "sound.onnx")
         sizes[make.__name__] = len(content)
     command = [sys.executable, "-c", MEASURE, *(str(root / name) for name in sizes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=len(sizes) * MAX_SECONDS)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=len(sizes) * HANGS_SECONDS
+    )
     assert not done.stderr, done.stderr[-500:]
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return {name: (*numbers, sizes[name]) for name, *numbers in lines}
@@ -420,12 +440,12 @@ def measured(tmp_path_factory) -> dict[str, tuple[list[str], int, float, int, in
 
 @pytest.mark.parametrize("make", COSTLY, ids=lambda f: f.__name__)
 def test_a_small_file_cannot_ask_for_much_memory_or_time(make, measured):
-    said, count, seconds, grown, size = measured[make.__name__]
-    print(f"{seconds:.1f} s, {grown / 1e6:.0f} MB above a file of {size / 1e6:.1f} MB")
+    said, count, work, grown, size = measured[make.__name__]
+    print(f"{work:.1f} times adding up, {grown / 1e6:.0f} MB above a file of {size / 1e6:.1f} MB")
     assert count >= 1, "the sound model is not there"
     assert all(map(is_one_sentence, said)), said
     assert grown < size + MAX_EXTRA_BYTES
-    assert seconds < MAX_SECONDS
+    assert work < MOST_WORK
 
 
 # Nothing outside the folder -----------------------------------------------------------------------
@@ -486,7 +506,8 @@ def test_external_data_that_must_not_be_read_is_one_sentence(home, location, mor
     save(convnet(), home / "sound.onnx")
     opened = open_folder(home)
     comparison = compare_variants(opened.variants)
-    said = [*opened.unreadable.values(), *comparison.unavailable.values()]
+    refusals = [*opened.unreadable.values(), *comparison.unavailable.values()]
+    said = list(map(describe_refusal, refusals))
     said += fuzzing.list_sentences(comparison, find_problems(comparison))
     assert any("'w'" in one or path.stem in one for one in said), said
     assert all(map(is_one_sentence, said)), said
@@ -517,7 +538,7 @@ def test_a_model_that_is_a_link_out_of_the_folder_is_refused(home):
     save(convnet(), home / "sound.onnx")
     opened = open_folder(home)
     assert [model.name for model in opened.variants.values()] == ["sound"]
-    assert is_one_sentence(opened.unreadable["model.onnx"])
+    assert is_one_sentence(describe_refusal(opened.unreadable["model.onnx"]))
 
 
 @pytest.mark.parametrize("target", ["nowhere", "/dev/zero", "pipe", "loop.onnx"])
@@ -526,7 +547,7 @@ def test_a_model_that_is_a_link_to_no_file_hides_no_other(home, target):
     save(convnet(), home / "sound.onnx")
     opened = open_folder(home)
     assert [model.name for model in opened.variants.values()] == ["sound"]
-    assert is_one_sentence(opened.unreadable["loop.onnx"])
+    assert is_one_sentence(describe_refusal(opened.unreadable["loop.onnx"]))
 
 
 def test_a_folder_that_is_a_link_is_not_followed(home):
@@ -561,7 +582,8 @@ def test_a_file_cut_in_the_middle_of_a_pass_is_one_sentence(tmp_path, monkeypatc
     variants = open_folder(tmp_path).variants
     during_first_read(monkeypatch, lambda: os.truncate(path, 10_000))
     comparison = compare_variants(variants)
-    (sentence,) = comparison.unavailable.values()
+    (refusal,) = comparison.unavailable.values()
+    sentence = describe_refusal(refusal)
     assert is_one_sentence(sentence)
     assert "became shorter" in sentence or "which has" in sentence
     see_everything(variants, tmp_path)
@@ -576,7 +598,7 @@ def test_a_file_replaced_in_the_middle_of_a_pass_is_read_as_one_or_not_at_all(
     during_first_read(monkeypatch, lambda: (tmp_path / "new").replace(path))
     comparison = compare_variants(variants)
     if comparison.unavailable:
-        assert all(map(is_one_sentence, comparison.unavailable.values()))
+        assert all(map(is_one_sentence, map(describe_refusal, comparison.unavailable.values())))
     else:
         measured = comparison.weights["matmul"]["FP32"]
         assert measured.metrics["range_high"] == floats(3000, 1700).max()
@@ -595,7 +617,7 @@ def test_groups_that_do_not_divide_the_channels_are_one_sentence(value, tmp_path
     assert go_all_the_way(model.SerializeToString(), tmp_path) == "listed"
     (layer,) = (x for x in list_layers(load_model(model)) if x.op_type == "ConvTranspose")
     assert len(layer.not_understood) == 1
-    assert "cannot be divided into" in layer.not_understood[0]
+    assert layer.not_understood[0].kind is RefusalKind.GROUPS
 
 
 @pytest.mark.parametrize("name", ["alpha", "transB", "group", "axis", "epsilon"])
@@ -648,7 +670,8 @@ def test_a_constant_that_cannot_be_computed_before_an_unknown_operator_is_one_se
     arrays = {"w": floats(7, 3), "shape": np.array([4, 4])}
     model = make_model(nodes, arrays, inputs={"x": (2, 7)}, domains=["odd"])
     (layer,) = list_layers(load_model(model))
-    assert all(map(is_one_sentence, layer.not_understood)) and layer.not_understood
+    assert layer.not_understood
+    assert all(map(is_one_sentence, map(describe_refusal, layer.not_understood)))
 
 
 def test_a_tensor_of_an_unknown_type_in_an_attribute_hides_no_layer():
@@ -740,6 +763,6 @@ def test_a_finding_that_names_layers_names_them_on_one_line(name):
             tensor.raw_data = bytes(reversed(tensor.raw_data))
     variants = {"FP32": load_model(float_model), "INT8": load_model(other)}
     findings = find_problems(compare_variants(variants))
-    assert any("Paired with" in finding.evidence for finding in findings)
+    assert any("Paired with" in describe_finding(finding) for finding in findings)
     for finding in findings:
-        assert is_one_sentence(finding.evidence), repr(finding.evidence)
+        assert is_one_sentence(describe_finding(finding)), repr(finding)

@@ -86,20 +86,22 @@ class Reading:
         )
 
 
-def measure(work: Callable[[], object], repeat: int) -> Reading:
+def measure(
+    work: Callable[[], object], repeat: int, clock: Callable[[], float] = time.perf_counter
+) -> Reading:
     """Return the best time of several runs, of fewer if they are long, and the first's memory."""
     before = reset_peak()
-    seconds = [_time(work)]
+    seconds = [_time(work, clock)]
     peak = read_status("VmHWM") - before
     while len(seconds) < repeat and sum(seconds) < REPEAT_SECONDS:
-        seconds.append(_time(work))
+        seconds.append(_time(work, clock))
     return Reading(min(seconds), peak)
 
 
-def _time(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _time(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def reset_peak() -> int:
@@ -152,19 +154,18 @@ def measure_opening(folder: Path) -> Reading:
 
 
 def measure_scan(folder: Path) -> Reading:
-    """Open, pair and comparison, with every metric of every layer."""
+    """Open, pair and measure, with every metric of every layer."""
     from playground.utils.parameter_inspector import compare_variants, load_model
     from playground.utils.parameter_inspector.reading.variants import name_variants
 
-    def comparison() -> None:
+    def scan() -> None:
         variants = name_variants([load_model(path) for path in model_files(folder)])
-        found = compare_variants(variants)
-        assert not found.unavailable
-        for row in found.weights.values():
-            for one in row.values():
-                assert one.metrics
+        comparison = compare_variants(variants)
+        assert not comparison.unavailable
+        for by_variant in comparison.weights.values():
+            assert all(measured.metrics for measured in by_variant.values())
 
-    return measure(comparison, 3)
+    return measure(scan, 3)
 
 
 def measure_debugging_script(folder: Path) -> Reading:
@@ -189,13 +190,13 @@ def measure_layer(folder: Path) -> Reading:
     """Table and numbers of every chart of the first layer, as the page's cells ask for them."""
     import numpy as np
 
-    from playground.utils import figures, tables
+    from playground.utils import tables
+    from playground.utils.figures import channel_charts
     from playground.utils.parameter_inspector import (
         compare_folder,
         count_codes,
         count_layer,
         extract_weight_tensors,
-        layer_names,
         open_folder,
     )
 
@@ -203,13 +204,12 @@ def measure_layer(folder: Path) -> Reading:
     comparison, layer = compare_folder(opened), "layer0"
 
     def compute() -> None:
-        names = layer_names(comparison.variants, layer, comparison.pairings)
-        tables.layer_tables.create_parameter_table(comparison.variants, names)
+        tables.create_parameter_table(comparison, layer)
         count_layer(comparison.by_variant(layer))
         measured = {
             n: m for n, m in comparison.by_variant(layer).items() if m.quantization is not None
         }
-        figures.channel_charts.describe_channels(measured)
+        channel_charts.describe_channels(measured)
         count_codes(measured)
 
     def count() -> None:
@@ -242,7 +242,7 @@ def measure_picture(folder: Path) -> Reading:
                 ax.barh(row.layer, high - low, left=low)
         figure.savefig(io.BytesIO(), format="png")
 
-    ours = measure(lambda: figures.heatmap.render_heatmap(rows, list(variants)), 5)
+    ours = measure(lambda: figures.render_heatmap(rows, list(variants)), 5)
     return Reading(ours.seconds, ours.peak, measure(draw_bars, 1).seconds)
 
 
@@ -337,10 +337,10 @@ class Run:
 
 
 def chunk_bytes() -> int:
-    """Return the size of the largest chunk that a comparison works on."""
-    from playground.utils.parameter_inspector.streaming import compared_weights as passes
+    """Return the size of the largest chunk that is read beside its original."""
+    from playground.utils.parameter_inspector.streaming import compared_weights
 
-    return 4 * int(passes.CHUNK_ELEMENTS)
+    return 4 * int(compared_weights.CHUNK_ELEMENTS)
 
 
 def limit_memory() -> float:
@@ -396,10 +396,10 @@ def compare_sparse(run: Run) -> Iterator[Line]:
         once += " (0.5 GB)"
     else:
         yield run.line("10 GB: opening", once, reading, run.read("opening", model).seconds)
-    comparison = run.read("scan", model)
-    yield run.line("10 GB: time, beside reading", once, reading, comparison.seconds)
+    scan = run.read("scan", model)
+    yield run.line("10 GB: time, beside reading", once, reading, scan.seconds)
     bound = "64 MB + 2 × the largest chunk"
-    yield run.line("10 GB: memory", bound, limit_memory(), comparison.peak / MB, "MB")
+    yield run.line("10 GB: memory", bound, limit_memory(), scan.peak / MB, "MB")
 
 
 def compare_viewers(run: Run) -> Iterator[Line]:
@@ -436,10 +436,9 @@ def compare_many_layers(run: Run) -> Iterator[Line]:
 
     few, many = ("20", "200") if run.quick else ("500", "5000")
     in_proportion = 10 * run.read("scan", few).seconds
-    comparison = run.read("scan", many).seconds
-    yield run.line(
-        "5,000 layers: open and scan", f"10 × that of {few} layers", in_proportion, comparison
-    )
+    scan = run.read("scan", many).seconds
+    neighbour = f"10 × that of {few} layers"
+    yield run.line("5,000 layers: open and scan", neighbour, in_proportion, scan)
     if run.quick:
         return
     seen = {}

@@ -130,31 +130,18 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     Args:
         count: how many of the layers, from the first; all if not given.
     """
-    from playground.utils import figures, tables
+    from playground.utils import figures
     from playground.utils.parameter_inspector import (
         compare_folder,
-        count_codes,
         open_folder,
     )
 
     opened = open_folder(folder)
     comparison = compare_folder(opened)
-    variants = opened.variants
-    colors = figures.style.color_variants(list(variants))
 
-    def render(layer: str) -> Iterable[figures.style.Picture]:
-        histograms, _ = tables.count_tables.count_weights(comparison, layer)
-        assert histograms is not None
-        yield figures.weight_charts.render_histograms(histograms, about=layer)
-        measured = {
-            n: m for n, m in comparison.by_variant(layer).items() if m.quantization is not None
-        }
-        if measured:
-            yield figures.channel_charts.render_channels(measured, colors, about=layer)
-            yield figures.code_charts.render_codes(count_codes(measured), colors, about=layer)
-        errors, _ = tables.count_tables.compute_layer_errors(comparison, layer)
-        if errors:
-            yield figures.weight_charts.render_errors(errors, colors, about=layer)
+    def render(layer: str) -> Iterable[figures.Picture]:
+        drawn = (chart.render(comparison, layer, False) for chart in figures.LAYER_CHARTS.values())
+        yield from (picture for picture in drawn if picture is not None)
 
     layers, seconds = [], []
     for name in list(comparison.weights)[:count]:

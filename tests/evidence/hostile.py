@@ -29,6 +29,7 @@ def open_and_read(path: Path) -> dict[str, object]:
         list_layers,
         load_model,
     )
+    from playground.utils.parameter_inspector.wording import describe_refusal
 
     before = peak_bytes()
     start = time.perf_counter()
@@ -36,10 +37,10 @@ def open_and_read(path: Path) -> dict[str, object]:
     read = 0
     try:
         for layer in list_layers(load_model(path)):
-            reasons += layer.not_understood
+            reasons += map(describe_refusal, layer.not_understood)
             for parameter in layer.parameters:
                 try:
-                    parameter.values  # noqa: B018
+                    parameter.values  # noqa: B018 - read, and thrown away
                     read += 1
                 except UnavailableError as error:
                     reasons.append(str(error))

@@ -31,7 +31,9 @@ from playground.utils.parameter_inspector import (
     load_model,
     pair_layers,
 )
+from playground.utils.parameter_inspector.facts import Evidence
 from playground.utils.parameter_inspector.streaming.channel_frame import channels_first
+from playground.utils.parameter_inspector.wording import describe_evidence
 
 CLEARLY_BETTER = 0.02
 
@@ -55,13 +57,13 @@ def rows_of(layer: Layer) -> np.ndarray | None:
         return None
 
 
-def wrong_pairs(original: Model, variant: Model) -> tuple[list[str], Counter[str], int]:
+def wrong_pairs(original: Model, variant: Model) -> tuple[list[str], Counter[Evidence], int]:
     """Return the wrong pairs, the evidence of all pairs, and how many float layers are unpaired."""
     ours = {layer.name: rows_of(layer) for layer in list_layers(original)}
     theirs = {layer.name: rows_of(layer) for layer in list_layers(variant)}
     pairing = pair_layers(original, variant)
     wrong = []
-    evidence: Counter[str] = Counter()
+    evidence: Counter[Evidence] = Counter()
     for pair in pairing.pairs:
         a, b = ours[pair.original], theirs[pair.variant]
         if a is None or b is None:
@@ -73,7 +75,7 @@ def wrong_pairs(original: Model, variant: Model) -> tuple[list[str], Counter[str
             for name, other in ours.items()
             if other is not None and other.shape == b.shape
         )
-        if best[0] > score + CLEARLY_BETTER and pair.evidence != "order: a guess":
+        if best[0] > score + CLEARLY_BETTER and pair.evidence is not Evidence.ORDER:
             wrong.append(
                 f"{pair.variant} ~ {pair.original} {score:.3f}, but {best[1]} {best[0]:.3f}"
             )
@@ -140,6 +142,10 @@ def has_bodies(model: onnx.ModelProto) -> bool:
     )
 
 
+def spell_counts(evidence: Counter[Evidence]) -> dict[str, int]:
+    return {describe_evidence(kind): count for kind, count in evidence.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -150,7 +156,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    evidence: Counter[str] = Counter()
+    evidence: Counter[Evidence] = Counter()
     files = refused = wrong_count = unpaired = left_out = 0
     for entry in json.loads((arguments.folder / "INDEX.json").read_text()):
         path, partner = arguments.folder / entry["file"], entry.get("fp32")
@@ -180,12 +186,11 @@ def main() -> int:
         wrong_count += len(wrong)
         for line in wrong:
             print(f"  WRONG {path.name}: {line}")
-        if arguments.verbose and (
-            missing or found["order: a guess"] or found["name only: values differ"]
-        ):
-            print(f"  {path.name}: {missing} unpaired, {dict(found)}")
+        if arguments.verbose and (missing or found[Evidence.ORDER] or found[Evidence.NAME_ONLY]):
+            print(f"  {path.name}: {missing} unpaired, {spell_counts(found)}")
     print(f"{files} files, {refused} refused, {left_out} with bodies left out")
-    print(f"{sum(evidence.values())} pairs: {dict(evidence)}; {unpaired} float layers unpaired")
+    counts = spell_counts(evidence)
+    print(f"{evidence.total()} pairs: {counts}; {unpaired} float layers unpaired")
     print(f"{wrong_count} wrong")
     return 1 if wrong_count else 0
 

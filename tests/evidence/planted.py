@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+# Imported once the path is known.
 from planted_faults import (  # noqa: E402
     FAULTS,
     false_alarms,

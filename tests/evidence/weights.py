@@ -31,6 +31,7 @@ from playground.utils.parameter_inspector import (
     list_layers,
     load_model,
 )
+from playground.utils.parameter_inspector.wording import describe_refusal
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -386,10 +387,11 @@ def check_weight(path, proto, node, slot, scope, layer, tally, reasons, verbose)
     if weight is None:
         if layer.not_understood:
             tally.not_understood += 1
-            for reason in layer.not_understood:
-                reasons[re.sub(r"'[^']*'|\d+", "…", reason)] += 1
+            for refusal in layer.not_understood:
+                reasons[re.sub(r"'[^']*'|\d+", "…", describe_refusal(refusal))] += 1
             if verbose:
-                print(f"  not understood {path.name}: {layer.name}: {layer.not_understood}")
+                said = "; ".join(map(describe_refusal, layer.not_understood))
+                print(f"  not understood {path.name}: {layer.name}: {said}")
         else:
             tally.silent += 1
             print(f"  SILENT {path.name}: {node.op_type} {node.name!r} slot {slot}")
