@@ -39,6 +39,8 @@ PICTURE = r"""
                      /       \
                 judging    changing
                      \       /
+                      running
+                         |
                      measuring
                          |
                       pairing
@@ -55,11 +57,11 @@ GROUND = set(FLOORS[-1])
 
 # The rooms that import each library; numpy and the standard library live everywhere.
 HOMES = {
-    "onnx": {"reading", "changing"},
-    "onnx_ir": {"reading"},
+    "onnx": {"reading", "running", "changing"},
+    "onnx_ir": {"reading", "pairing", "running"},
     "google": {"reading"},
     "PIL": {"streaming"},
-    "onnxruntime": {"changing"},
+    "onnxruntime": {"running"},
     "pandas": {"tables"},
     "matplotlib": {"figures"},
     "marimo": {"notebook", "page"},

@@ -1,151 +1,213 @@
-"""Which score ranks the layers as the truth does? Restores each layer to float in turn.
+"""Does the order in which quantizers are shown find those that cost? Judged on other samples.
 
-    python tests/benchmarks/ranking.py [dscnn/uint8 ...]
+    python tests/benchmarks/ranking.py [FOLDER/variant.onnx ...] [--synthetic]
 
-Two truths, both on the held-out digits, run by onnxruntime without optimizations (which would
-quantize a float weight again):
+Without files: the shipped networks. A folder holds ``fp32.onnx``, its variants and
+``samples.npz``. Our order comes from one half of the samples (16 at most); the truth from the other
+half, run by onnxruntime without optimizations:
 
-- restored: give one layer of the quantized model its float weight and bias back; the gain of the
-  logits' SQNR in dB. Where one layer ruins the network, the gains of the others are noise.
-- alone: quantize the weight of one layer of the float model; how noisy that makes the logits.
+- rho: Spearman's rank correlation with the noise that each group of quantizers makes alone;
+- gain@3, gain@8: what switching off the first groups of an order brings, as a share of what the
+  best of all these orders brings.
 
-Printed: both for each layer, and Spearman's rank correlation of each candidate score with them.
+Beside it the two orders that need no run: the largest weight error, and the worst channel.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 from scipy.stats import spearmanr
 
-from playground.utils.parameter_inspector import (
-    MeasuredWeight,
-    compare_folder,
-    find_layer,
-    open_folder,
+from playground.utils.parameter_inspector import load_model, pair_layers
+from playground.utils.parameter_inspector.facts import SampleKind
+from playground.utils.parameter_inspector.pairing.structure import pair_by_structure
+from playground.utils.parameter_inspector.reading.edges import Network
+from playground.utils.parameter_inspector.running.gather_limits import find_gather_limits
+from playground.utils.parameter_inspector.running.limits import Limits
+from playground.utils.parameter_inspector.running.measurement import measure_outputs
+from playground.utils.parameter_inspector.running.placing import place_quantizers
+from playground.utils.parameter_inspector.running.quantizers import WeightSite
+from playground.utils.parameter_inspector.running.samples import (
+    Samples,
+    create_samples,
+    list_inputs,
 )
-from playground.utils.parameter_inspector.measuring.metrics import channel_sqnr_db
+from playground.utils.parameter_inspector.running.switched_model import (
+    SwitchedModel,
+    create_switched_model,
+)
+from playground.utils.parameter_inspector.running.synthetic import make_synthetic
 
 ROOT = Path(__file__).parents[2]
-onnxruntime.set_default_logger_severity(3)
+SHIPPED = [
+    ROOT / "models" / n / f"{v}.onnx" for n in ("dscnn", "resnet8") for v in ("int8", "uint8")
+]
+COUNTS = (3, 8)
+MOST_SAMPLES = 16
+OURS = "noise alone"
+onnxruntime.set_default_logger_severity(4)
 
 
-def mean_noise(measured: MeasuredWeight) -> float:
-    """Mean over the channels of the noise-to-signal ratio, as dB: each channel counts the same."""
-    sums = measured.sums
-    assert sums.e_square is not None and sums.x_square is not None
-    alive = sums.x_square > 0
-    return float(10 * np.log10((sums.e_square[alive] / sums.x_square[alive]).mean()))
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The switched model in this process, on samples that our order has not seen."""
+
+    switched: SwitchedModel
+    session: onnxruntime.InferenceSession
+    inputs: Mapping[str, np.ndarray]
+
+    def run(self, on: np.ndarray) -> list[np.ndarray]:
+        feeds = {**self.inputs, self.switched.gates: on}
+        found = self.session.run(list(self.switched.outputs), feeds)
+        return [one.astype(np.float64) for one in found if one.dtype.kind == "f"]
+
+    def noise(self, exact: Sequence[np.ndarray], on: np.ndarray) -> float:
+        """Return noise over signal, the mean over the outputs."""
+        pairs = [
+            (np.square(x - y).sum(), np.square(x).sum())
+            for x, y in zip(exact, self.run(on), strict=True)
+        ]
+        found = float(np.mean([noise / signal for noise, signal in pairs if signal > 0]))
+        return np.inf if np.isnan(found) else found
 
 
-BUILDS = ("dscnn/uint8", "dscnn/int8", "resnet8/uint8", "resnet8/int8")
-
-# Higher is worse.
-SCORES: dict[str, Callable[[MeasuredWeight], float]] = {
-    "worst-channel SQNR": lambda m: -m.metrics["worst_channel_sqnr_db"],
-    "mean channel SQNR": lambda m: -float(np.nanmean(np.minimum(channel_sqnr_db(m.sums), 200))),
-    "mean channel noise / signal": mean_noise,
-    "tensor SQNR": lambda m: -m.metrics["sqnr_db"],
-    "channels under 20 dB": lambda m: m.metrics["channels_under_20_db"],
-    "range disparity": lambda m: m.metrics["range_disparity"],
-    "RMSE in steps": lambda m: m.metrics["rmse_steps"],
-    "max abs error": lambda m: m.metrics["max_abs_error"],
-}
-
-
-def held_out_digits() -> np.ndarray:
-    spec = importlib.util.spec_from_file_location("build", ROOT / "models/build.py")
-    assert spec is not None and spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    sys.modules["build"] = build
-    spec.loader.exec_module(build)
-    return build.load_split().held_out_images
-
-
-def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+def open_truth(switched: SwitchedModel, inputs: Mapping[str, np.ndarray]) -> Truth:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_mem_reuse = False
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        switched.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {session.get_inputs()[0].name: images})[0].astype(np.float64)
+    return Truth(switched, session, inputs)
 
 
-def replaced(model: onnx.ModelProto, layer: str, weights: dict[int, np.ndarray]) -> onnx.ModelProto:
-    """Return the model with float arrays at the given inputs of one node."""
-    restored = onnx.ModelProto()
-    restored.CopyFrom(model)
-    node = next(n for n in restored.graph.node if n.name == layer)
-    for index, array in weights.items():
-        name = f"replaced_{index}"
-        restored.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-        node.input[index] = name
-    return restored
+def split_samples(folder: Path, synthetic: bool) -> tuple[Samples, dict[str, np.ndarray]]:
+    """Return ours, and the inputs of the truth."""
+    with np.load(folder / "samples.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    labels = arrays.pop("labels", None)
+    original = load_model(folder / "fp32.onnx")
+    arrays = {
+        value.name: arrays[value.name].astype(value.dtype.numpy())
+        for value in original.graph.inputs
+        if value.name in arrays
+    }
+    half = min(len(next(iter(arrays.values()))) // 2, MOST_SAMPLES)
+    others = {name: array[half : half + MOST_SAMPLES] for name, array in arrays.items()}
+    if synthetic:
+        wanted = list_inputs(original)
+        named = [(d, arrays[w.name].shape[i]) for w in wanted for i, d in enumerate(w.shape)]
+        sizes = {name: size for name, size in named if isinstance(name, str)}
+        limits = find_gather_limits(Network(original))
+        return make_synthetic(wanted, limits, sizes=sizes), others
+    ours = {name: array[:half] for name, array in arrays.items()}
+    known = None if labels is None else labels[:half]
+    return create_samples(ours, labels=known, kind=SampleKind.FILE), others
 
 
-def output_sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
-    return float(20 * np.log10(np.linalg.norm(exact) / np.linalg.norm(exact - held)))
+def weight_scores(original: Network, switched: SwitchedModel) -> dict[str, dict[int, float]]:
+    """Return by score and quantizer: the largest error of a weight, its worst channel's noise."""
+    found: dict[str, dict[int, float]] = {"max abs error": {}, "worst channel": {}}
+    for site in switched.placement.weights:
+        index = site.quantizer
+        if index in found["max abs error"]:
+            continue  # the bias of a weight that was seen
+        error, worst = weight_errors(original, site)
+        found["max abs error"][index], found["worst channel"][index] = error, worst
+    return found
 
 
-def judge_build(network: str, variant: str, images: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Print both truths of one build; return each score's correlation with them, NaN for a tie."""
-    path = ROOT / "models" / network
-    folder = open_folder(path)
-    fp32, quantized = (onnx.load(path / f"{name}.onnx") for name in ("fp32", variant))
-    exact = run(fp32, images)
-    current = output_sqnr_db(exact, run(quantized, images))
-    print(f"{network} {variant}: SQNR of the logits {current:.2f} dB")
-    restored, alone = [], []
-    scores: dict[str, list[float]] = {name: [] for name in SCORES}
-    for row, by_variant in compare_folder(folder).weights.items():
-        measured = by_variant[variant.upper()]
-        original = find_layer(folder.variants["FP32"], row)
-        arrays = {1: original.weight.values}
-        if original.bias is not None:
-            arrays[2] = original.bias.values
-        restored.append(
-            output_sqnr_db(exact, run(replaced(quantized, row, arrays), images)) - current
-        )
-        held = {1: measured.weight.values}
-        alone.append(-output_sqnr_db(exact, run(replaced(fp32, row, held), images)))
-        for name, score in SCORES.items():
-            scores[name].append(score(measured))
-        worst = measured.metrics["worst_channel_sqnr_db"]
-        print(
-            f"  {row:24} restored {restored[-1]:+7.3f} dB  alone {-alone[-1]:6.2f} dB  "
-            f"worst channel {worst:6.2f} dB"
-        )
-    return {name: correlate(values, restored, alone) for name, values in scores.items()}
+def weight_errors(original: Network, site: WeightSite) -> tuple[float, float]:
+    value = site.node.inputs[site.position] if site.position < len(site.node.inputs) else None
+    source = original.constants.get(value)
+    held = np.asarray(site.read(), np.float64)
+    if source is None or source.shape != held.shape or held.ndim == 0:
+        return 0.0, 0.0
+    exact = source.read().astype(np.float64)
+    axis = 0 if held.ndim > 2 else held.ndim - 1
+    others = tuple(i for i in range(held.ndim) if i != axis)
+    noise, signal = (np.square(a).sum(axis=others) for a in (held - exact, exact))
+    ratio = np.divide(noise, signal, out=np.zeros_like(noise), where=signal > 0)
+    return float(np.abs(held - exact).max()), float(ratio.max())
 
 
-def correlate(values: list[float], *truths: list[float]) -> tuple[float, ...]:
-    if len(set(values)) == 1:
-        return tuple(np.nan for _ in truths)
-    return tuple(float(spearmanr(values, truth)[0]) for truth in truths)
+def judge_build(path: Path, synthetic: bool) -> dict[str, tuple[float, ...]]:
+    """Return rho, gain@3 and gain@8 of each order."""
+    original, variant = load_model(path.parent / "fp32.onnx"), load_model(path)
+    pairing = pair_layers(original, variant)
+    samples, others = split_samples(path.parent, synthetic)
+    outputs = measure_outputs(original, variant, pairing, samples, limits=Limits.for_this_machine())
+    networks = Network(original), Network(variant)
+    placement = place_quantizers(*networks, pair_by_structure(*networks, pairing))
+    truth = open_truth(create_switched_model(*networks, placement), others)
+    members = {g: [q.index for q in these] for g, these in placement.groups.items()}
+    count = len(placement.quantizers)
+
+    def gates(on: Sequence[int]) -> np.ndarray:
+        return np.isin(np.arange(count), on)
+
+    exact = truth.run(gates([]))
+    alone = {group: truth.noise(exact, gates(on)) for group, on in members.items()}
+    scores: dict[str, dict[int, float]] = {OURS: {g.group: g.alone for g in outputs.groups}}
+    for name, by_quantizer in weight_scores(networks[0], truth.switched).items():
+        scores[name] = {
+            group: max(by_quantizer.get(i, 0.0) for i in on) for group, on in members.items()
+        }
+    whole = truth.noise(exact, gates(range(count)))
+
+    def gain(score: Mapping[int, float], first: int) -> float:
+        chosen = sorted(score, key=lambda group: -score[group])[:first]
+        off = {i for group in chosen for i in members[group]}
+        left = truth.noise(exact, gates([i for i in range(count) if i not in off]))
+        return 10 * float(np.log10(whole / left)) if left and np.isfinite(whole) else np.inf
+
+    gains = {name: [gain(score, n) for n in COUNTS] for name, score in scores.items()}
+    best = [max(gain(alone, n), *(g[i] for g in gains.values())) for i, n in enumerate(COUNTS)]
+    groups = list(members)
+    result = {}
+    for name, score in scores.items():
+        rho = spearmanr([score[g] for g in groups], [alone[g] for g in groups])[0]
+        shares = [
+            max(g, 0.0) / b if b > 0 else np.nan for g, b in zip(gains[name], best, strict=True)
+        ]
+        result[name] = (float(rho), *shares)
+    print_build(path, outputs.sqnr_db, len(groups), best, result)
+    return result
+
+
+def print_build(
+    path: Path,
+    level: float | None,
+    groups: int,
+    best: Sequence[float],
+    result: Mapping[str, Sequence[float]],
+) -> None:
+    title = f"{path.parent.name}/{path.stem}: {level:.1f} dB, {groups} groups"
+    print(f"{title}; best known gain {best[0]:.1f} dB of 3, {best[1]:.1f} of 8")
+    for name, (rho, *shares) in result.items():
+        cells = "  ".join(f"gain@{n} {s:5.2f}" for n, s in zip(COUNTS, shares, strict=True))
+        print(f"  {name:16} rho {rho:+.2f}  {cells}", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("builds", nargs="*", default=BUILDS, help=f"of {', '.join(BUILDS)}")
-    builds = parser.parse_args().builds
-    images = held_out_digits()
-    found = {build: judge_build(*build.split("/"), images) for build in builds}
-    for truth, title in enumerate(("restored", "alone")):
-        print(f"\nSpearman's rank correlation with the truth `{title}`:")
-        print(f"  {'score':28}" + "".join(f"{build:>15}" for build in builds) + f"{'mean':>8}")
-        for name in SCORES:
-            row = [found[build][name][truth] for build in builds]
-            cells = "".join(f"{'tie' if one != one else f'{one:+.2f}':>15}" for one in row)
-            print(f"  {name:28}{cells}{np.nanmean(row):+8.2f}")
+    parser.add_argument("files", nargs="*", type=Path, default=SHIPPED)
+    parser.add_argument("--synthetic", action="store_true", help="order by synthetic inputs")
+    arguments = parser.parse_args()
+    found = [judge_build(path, arguments.synthetic) for path in arguments.files]
+    print("mean")
+    for name in found[0]:
+        means = np.nanmean([one[name] for one in found], axis=0)
+        print(f"  {name:16} rho {means[0]:+.2f}  gain@3 {means[1]:.2f}  gain@8 {means[2]:.2f}")
     return 0
 
 

@@ -159,6 +159,8 @@ class Evidence(Enum):
     """Neither: the next that was left. A guess."""
     NAME = auto()
     """The names are equal; there is no weight to compare."""
+    STRUCTURE = auto()
+    """They stand at the same place between layers that are pairs; there is no weight."""
 
     @property
     def is_sure(self) -> bool:
@@ -187,3 +189,55 @@ class Grid(Enum):
 
     INTEGERS = auto()
     FEW_LEVELS = auto()
+
+
+class QuantizerKind(Enum):
+    WEIGHT = "weight"
+    ACTIVATION = "activation"
+
+
+class UnplacedReason(Enum):
+    """Why a quantizer of the variant is not in the switched model."""
+
+    LAYER_UNPAIRED = "layer unpaired"  # the original has no such layer, or it was not found
+    SHAPE = "shape"  # its values have another shape than the original's operand
+    RESCALED = "rescaled"  # channels were equalized, together with those of another layer
+    UNREADABLE = "unreadable"  # the values cannot be read from the file
+    OPERATOR = "operator"  # it happens inside an operator that has no float twin
+    OPSET = "opset"  # the original's opset has no such operator
+
+
+class SampleKind(Enum):
+    FILE = "file"
+    SYNTHETIC = "synthetic"
+
+
+class EndingKind(Enum):
+    CANCELLED = "cancelled"
+    TIME = "time"
+    MEMORY = "memory"
+    CRASHED = "crashed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    BAD_REPLY = "bad reply"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a run gave no answer.
+
+    Attributes:
+        seconds: TIME: the limit that was reached; else how long the request took.
+        in_all: TIME: the limit is that of all runs together.
+        memory_bytes: MEMORY: the limit that was reached.
+        signal: CRASHED: the number of the signal, None where the process ended by itself.
+        detail: what onnxruntime said, or what was wrong with the reply: at most 500 printable
+            characters, without paths of this machine.
+    """
+
+    kind: EndingKind
+    seconds: float = 0.0
+    memory_bytes: int = 0
+    signal: int | None = None
+    detail: str = ""
+    in_all: bool = False

@@ -20,6 +20,11 @@ QDQ_DOMAINS = (*STANDARD_DOMAINS, MICROSOFT)
 QONNX_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 QUARK = "com.amd.quark"
 # They take narrower codes out of wider ones.
+# What these put out is a selection of what they read, in another order or with zeros.
+MOVING = frozenset(
+    "Reshape Transpose Flatten Squeeze Unsqueeze Slice Identity MaxPool Gather Expand Split Pad "
+    "Relu Clip".split()
+)
 BIT_OPERATORS = frozenset(("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"))
 
 ChannelAxis = Callable[[Mapping[str, Any], int], int | None]

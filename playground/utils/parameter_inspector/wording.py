@@ -148,6 +148,7 @@ _EVIDENCE = {
     Evidence.NAME_ONLY: "name only: values differ",
     Evidence.ORDER: "order: a guess",
     Evidence.NAME: "name",
+    Evidence.STRUCTURE: "place in the graph",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..facts import Refusal
@@ -21,6 +21,7 @@ from ..sharing import SharedCache, WorkCancelledError
 from .layer_counts import LayerCounts, count_layer
 from .layer_work import list_work, name_unpaired, run_work
 from .metrics import MeasuredWeight
+from .outputs import Outputs
 
 # Some kilobytes each.
 COUNTED_LAYERS = 256
@@ -53,12 +54,14 @@ class Comparison:
         weights: layer name -> variant name -> the measured weight. Layers are in graph order;
             what only one other variant has follows.
         unavailable: (layer name, variant) -> why its weight could not be measured.
+        outputs: what running a variant on samples found, of the variants that were run.
     """
 
     variants: Mapping[str, Model]
     pairings: Mapping[str, Pairing]
     weights: Mapping[str, Mapping[str, MeasuredWeight]]
     unavailable: Mapping[tuple[str, str], Refusal]
+    outputs: Mapping[str, Outputs] = field(default_factory=dict)
     _counts: SharedCache[LayerCounts] = field(
         init=False, repr=False, default_factory=lambda: SharedCache(size=COUNTED_LAYERS)
     )
@@ -67,6 +70,12 @@ class Comparison:
     def named_by(self) -> str:
         """The variant whose names the layers have: the original, or the first one without it."""
         return find_naming_variant(self.variants)
+
+    def with_outputs(self, outputs: Mapping[str, Outputs]) -> Comparison:
+        """Return the comparison with what running found; its weights are not measured again."""
+        known = replace(self, outputs={**self.outputs, **outputs})
+        object.__setattr__(known, "_counts", self._counts)
+        return known
 
     @property
     def naming_model(self) -> Model:

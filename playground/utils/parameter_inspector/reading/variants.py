@@ -110,8 +110,12 @@ def name_variants(models: list[Model]) -> dict[str, Model]:
 
 
 def variant_label(model: Model) -> str:
-    """Return FP32, INT8 ...: the data type of most of the model's weights, quantized ones first."""
+    """Return FP32, INT8 ...: the data type of most of the model's matrices, quantized ones first.
+
+    What stands in an Add or Mul is quantized as activations are, and counts where nothing else is.
+    """
     weights = _weights(list_layers(model))
+    weights = [w for w in weights if w.slot == "weight" and len(w.shape) > 1] or weights
     quantized = Counter(w.data_type for w in weights if w.is_quantized)
     counted = quantized or Counter(w.data_type for w in weights)
     if not counted:
