@@ -1,5 +1,5 @@
-"""The playground without a browser: ``check`` for a gate in CI, ``report`` for a file to send,
-``requantize`` for a better model; and ``run``, which serves the page.
+"""The playground without a browser: ``check`` for a gate in CI, ``measure`` for what the output
+loses, ``report`` for a file to send, ``requantize`` for a better model; ``run`` serves the page.
 
 What a command cannot do it says in one line on stderr, and exits 2.
 """
@@ -7,8 +7,12 @@ What a command cannot do it says in one line on stderr, and exits 2.
 from __future__ import annotations
 
 import io
+import math
 import os
+import shutil
+import signal
 import sys
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,31 +25,53 @@ import click
 
 from playground.utils import exports
 from playground.utils.parameter_inspector import (
+    MOST_SAMPLES,
+    SEVERITIES,
     Change,
     Comparison,
+    EndingKind,
     Finding,
     LayerChange,
+    Limits,
     Model,
     ModelFileError,
+    ModelTooLargeError,
+    NothingToCompareError,
+    Outputs,
     Plan,
     RewriteError,
+    RunEndedError,
+    Samples,
+    SamplesError,
     Saved,
+    Thresholds,
     Truth,
+    UnavailableError,
     VariantFolder,
     compare_variants,
     create_changes,
+    describe_ending,
     describe_finding,
+    describe_given,
+    describe_loss,
+    describe_progress,
     describe_refusal,
     describe_remedy,
+    find_missed,
     find_networks,
     find_problems,
+    is_float,
     load_model,
+    measure_outputs,
     measure_truth,
     name_variants,
     open_folder,
+    pair_variants,
     plan_model,
+    read_samples,
     save_changed_model,
 )
+from playground.utils.parameter_inspector import Progress as MeasuringProgress
 
 FOUND, UNREADABLE, INTERRUPTED = 1, 2, 130
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
@@ -60,6 +86,52 @@ class CannotReadError(Exception):
 
 class CannotWriteError(Exception):
     """Which file could not be written, and why."""
+
+
+class CannotRunError(Exception):
+    """Which file could not be run on the samples, and why."""
+
+
+Decorated = Callable[..., None]
+
+
+def running_options(command: Decorated) -> Decorated:
+    """Add what the commands that can run models share."""
+    for option in (
+        click.option(
+            "--time-limit",
+            type=float,
+            callback=check_positive,
+            metavar="SECONDS",
+            help="Stop measuring one model after so long; half an hour if not given.",
+        ),
+        click.option(
+            "--samples",
+            type=click.Path(path_type=Path),
+            help="Run the models on these inputs: an .npz file by input name, or a folder of "
+            f".npy, .npz or .pb files. The first {MOST_SAMPLES} are taken.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def check_positive(_context: click.Context, _option: object, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(f"{value} is not a time")
+    return value
+
+
+def check_decibels(_context: click.Context, _option: object, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number of decibels")
+    return value
+
+
+def check_share(_context: click.Context, _option: object, value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        raise click.BadParameter(f"{value} is not between 0 and 1")
+    return value
 
 
 @click.group()
@@ -86,21 +158,57 @@ def main() -> None:
     show_default=True,
     help="Exit with 1 if anything this severe, or worse, is found.",
 )
+@running_options
+@click.option(
+    "--min-sqnr",
+    type=float,
+    callback=check_decibels,
+    metavar="DB",
+    help="The least SQNR that each output has to keep.",
+)
+@click.option(
+    "--min-agreement",
+    type=float,
+    callback=check_share,
+    metavar="SHARE",
+    help="The least share of the samples whose highest score has to be the original's.",
+)
+@click.option(
+    "--min-accuracy",
+    type=float,
+    callback=check_share,
+    metavar="SHARE",
+    help="The least share of the samples whose highest score has to be the label.",
+)
 def check(
-    models: tuple[Path, ...], json_file: Path | None, junit_file: Path | None, fail_on: str
+    models: tuple[Path, ...],
+    json_file: Path | None,
+    junit_file: Path | None,
+    fail_on: str,
+    samples: Path | None,
+    time_limit: float | None,
+    min_sqnr: float | None,
+    min_agreement: float | None,
+    min_accuracy: float | None,
 ) -> None:
-    """Print what is wrong with quantized models; print nothing if all is well.
+    """Print what is wrong with quantized models.
 
     MODELS are .onnx files of one network: its quantized builds, and the float original if you have
-    it.
+    it. With --samples they are run, each in a process of its own, and judged by their outputs too.
 
-    Exits with 0 if there is nothing as severe as --fail-on, with 1 if there is, and with 2 if a
-    file could not be read.
+    Exits with 0 if there is nothing as severe as --fail-on, with 1 if there is or an output is
+    under a minimum, and with 2 if a file could not be read or run.
     """
+    thresholds = Thresholds(min_sqnr, min_agreement, min_accuracy)
+    if thresholds.asked and samples is None:
+        raise click.UsageError("a minimum needs --samples to measure it on")
     with one_line_errors():
         variants = open_models(models)
         comparison = compare_with_progress(variants)
-        findings = find_problems(comparison)
+        if samples:
+            comparison = measure_with_progress(comparison, samples, time_limit)
+        findings = [*find_missed(comparison, thresholds), *find_problems(comparison)]
+        findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
         for finding in findings:
             click.echo(format_finding(finding, variants))
         if json_file:
@@ -108,16 +216,59 @@ def check(
         if junit_file:
             write(junit_file, exports.create_junit(comparison, findings, fail_on))
         refuse_unread_weights(comparison)
+        for line in describe_measured(comparison):
+            click.echo(exports.escape_unprintable(line))
+        refuse_unfinished(comparison)
     sys.exit(FOUND if exports.select_findings(findings, fail_on) else 0)
+
+
+@main.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@running_options
+@click.option("--json", "json_file", type=FILE, help="Also write all numbers to this file.")
+@click.option(
+    "--optimized",
+    is_flag=True,
+    help="Let onnxruntime rewrite the graphs as it does by default, also for the comparison.",
+)
+def measure(
+    models: tuple[Path, ...],
+    samples: Path | None,
+    time_limit: float | None,
+    json_file: Path | None,
+    optimized: bool,
+) -> None:
+    """Print what the outputs of quantized models lose, and which tensors lose it.
+
+    MODELS are .onnx files of one network: the float original first, then its quantized builds. A
+    quantized model alone is compared with itself, its activations in float.
+
+    The models are run, each in a process of its own. Without --samples the inputs are synthetic:
+    they tell which tensors matter, but not how much is lost.
+
+    Exits with 0, or with 2 if a file could not be read or run.
+    """
+    with one_line_errors():
+        variants = open_models(models)
+        comparison = compare_unmeasured(variants, models)
+        comparison = measure_with_progress(comparison, samples, time_limit, optimized)
+        for variant in comparison.outputs:
+            for line in exports.list_output_lines(comparison, variant):
+                click.echo(exports.escape_unprintable(line))
+        if json_file:
+            write(json_file, exports.create_outputs_json(comparison))
+        refuse_unfinished(comparison)
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=FILE, required=True, help="The HTML file to write.")
-def report(folder: Path, output: Path) -> None:
+@running_options
+def report(folder: Path, output: Path, samples: Path | None, time_limit: float | None) -> None:
     """Write one HTML file about the models in FOLDER; it opens without a server or a network.
 
-    It contains names, shapes, statistics and histograms, but never the weights.
+    It contains names, shapes, statistics and histograms, but never the weights. With --samples the
+    models are run, and it says what their outputs lose.
     """
     with one_line_errors():
         # Drawing is imported here: `check` starts in half the time without it.
@@ -127,9 +278,12 @@ def report(folder: Path, output: Path) -> None:
         for refusal in opened.unreadable.values():
             click.echo(exports.escape_unprintable(describe_refusal(refusal)), err=True)
         comparison = compare_with_progress(opened.variants)
+        if samples:
+            comparison = measure_with_progress(comparison, samples, time_limit)
         findings = find_problems(comparison)
         with progress_bar("Drawing the layers") as progress:
             write(output, create_report(opened, comparison, findings, progress))
+        refuse_unfinished(comparison)
 
 
 @main.command()
@@ -323,6 +477,90 @@ def refuse_unread_weights(comparison: Comparison) -> None:
     raise CannotReadError(f"{file_name(comparison.variants[variant])}: {name}: {reason}{more}")
 
 
+# Running ------------------------------------------------------------------------------------------
+
+
+def compare_unmeasured(variants: Mapping[str, Model], paths: Sequence[Path]) -> Comparison:
+    """Return the comparison without its weights, which running does not need."""
+    original = next(name for name, model in variants.items() if model.path == paths[0])
+    if len(paths) > 1 and not is_float(variants[original]):
+        raise CannotRunError(f"{paths[0].name} is not float: give the float original first")
+    if len(paths) == 1 and is_float(variants[original]):
+        raise CannotRunError(f"{paths[0].name} is not quantized: there is nothing to measure")
+    ordered = {original: variants[original], **variants}
+    return Comparison(ordered, pair_variants(ordered), {}, {})
+
+
+def measure_with_progress(
+    comparison: Comparison, samples: Path | None, time_limit: float | None, optimized: bool = False
+) -> Comparison:
+    """Return the comparison with what running each quantized variant found."""
+    quantized = [name for name in comparison.variants if name != comparison.original]
+    if not quantized:
+        raise CannotRunError("no model is quantized: there is nothing to measure")
+    limits = Limits.for_this_machine()
+    if time_limit is not None:
+        each = min(limits.run_seconds, time_limit)
+        limits = replace(limits, run_seconds=each, total_seconds=time_limit)
+    try:
+        read = read_samples(comparison, samples)
+    except SamplesError as error:
+        raise CannotRunError(str(error)) from error
+    tell(f"Measuring on {describe_given(read)}.")
+    for variant in quantized:
+        found = measure_one(comparison, variant, read, limits, optimized)
+        comparison = comparison.with_outputs({variant: found})
+    return comparison
+
+
+def measure_one(
+    comparison: Comparison, variant: str, samples: Samples, limits: Limits, optimized: bool
+) -> Outputs:
+    name = file_name(comparison.variants[variant])
+    cancel = threading.Event()
+    try:
+        with stopped_by_interrupt(cancel), progress_line() as progress:
+            found = measure_outputs(
+                comparison,
+                samples,
+                variant,
+                limits=limits,
+                optimized=optimized,
+                progress=progress,
+                cancel=cancel,
+            )
+    except ModelTooLargeError as error:
+        raise CannotRunError(f"{name}: it is too large to be run here, {error}") from error
+    except (RunEndedError, UnavailableError) as error:
+        if cancel.is_set():
+            raise KeyboardInterrupt from error
+        raise CannotRunError(f"{name}: {error}") from error
+    if found.ending is not None and found.ending.kind is EndingKind.CANCELLED:
+        raise KeyboardInterrupt
+    return found
+
+
+@contextmanager
+def stopped_by_interrupt(cancel: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C set the event: what waits for children must not be torn out of its waiting."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: cancel.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def refuse_unfinished(comparison: Comparison) -> None:
+    """Raise where measuring ended early: what is printed then is not all there is."""
+    for variant, outputs in comparison.outputs.items():
+        if outputs.ending is not None:
+            name = file_name(comparison.variants[variant])
+            raise CannotRunError(f"{name}: {describe_ending(outputs.ending)}")
+
+
 def write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -343,6 +581,14 @@ def format_finding(finding: Finding, variants: Mapping[str, Model]) -> str:
     evidence = exports.escape_unprintable(describe_finding(finding))
     remedy = exports.escape_unprintable(describe_remedy(finding))
     return f"{': '.join(plain)}: {evidence} [{finding.rule}]\n    {remedy}"
+
+
+def describe_measured(comparison: Comparison) -> Iterator[str]:
+    """Yield what was measured of each variant; without samples, that activations were not."""
+    for variant in comparison.outputs:
+        yield describe_loss(comparison, variant)
+    if not comparison.outputs and not all(map(is_float, comparison.variants.values())):
+        yield "Activations were not measured: give --samples to run the models on."
 
 
 def describe_plan(plan: Plan, saved: Saved) -> Iterator[str]:
@@ -406,6 +652,30 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
         yield progress
 
 
+def tell(line: str) -> None:
+    """Say what is going on, where somebody watches."""
+    if sys.stderr.isatty():
+        click.echo(exports.escape_unprintable(line), err=True)
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[MeasuringProgress], None] | None]:
+    """Yield what to call while models run: it keeps one line of the terminal up to date."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    width = shutil.get_terminal_size().columns - 1
+
+    def progress(so_far: MeasuringProgress) -> None:
+        line = exports.shorten_name(describe_progress(so_far), width)
+        click.echo(f"\r{line:<{width}}", err=True, nl=False)
+
+    try:
+        yield progress
+    finally:
+        click.echo(f"\r{'':<{width}}\r", err=True, nl=False)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn whatever goes wrong into one line on stderr and exit code 2.
@@ -420,6 +690,8 @@ def one_line_errors() -> Iterator[None]:
         fail(f"cannot read: {error}")
     except CannotWriteError as error:
         fail(f"cannot write: {error}")
+    except (CannotRunError, NothingToCompareError) as error:
+        fail(f"cannot measure: {error}")
     except RewriteError as error:
         fail(f"cannot requantize: {error}")
     except Exception as error:

@@ -81,14 +81,22 @@ def test_check_fails_on_errors_unless_told_otherwise(files, monkeypatch):
     assert run("check", *files).exit_code == 1
 
 
-def test_check_prints_nothing_where_nothing_is_found(files, monkeypatch):
+NOT_MEASURED = "Activations were not measured: give --samples to run the models on."
+
+
+def test_check_says_at_last_that_activations_were_not_measured(files, monkeypatch):
     plant(monkeypatch)
-    assert run("check", *files).output == ""
+    assert run("check", *files).output == f"{NOT_MEASURED}\n"
+
+
+def test_check_prints_nothing_about_float_models(files):
+    assert run("check", files[0]).output == ""
 
 
 def test_a_finding_names_the_file_the_variant_the_layer_and_the_rule(files, monkeypatch):
     plant(monkeypatch, "error")
-    first, second = run("check", *files).stdout.splitlines()
+    first, second, last = run("check", *files).stdout.splitlines()
+    assert last == NOT_MEASURED
     assert first == f"{files[1]} (INT8): error: fc1: It is so. [a-rule]"
     assert second.strip() == "Do this."
 
@@ -214,7 +222,7 @@ def test_a_true_process_says_why_in_one_line_without_a_traceback(tmp_path):
 def test_no_name_can_steer_the_terminal(files, monkeypatch, name):
     plant(monkeypatch, "error", layer=name, text=name)
     lines = run("check", *files).stdout.split("\n")
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(line.isprintable() for line in lines)
 
 

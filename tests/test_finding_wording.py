@@ -21,6 +21,7 @@ from playground.utils.parameter_inspector.judging.finding_wording import (
 )
 from playground.utils.parameter_inspector.judging.findings import SEVERITIES
 from playground.utils.parameter_inspector.judging.rules import RULES
+from playground.utils.parameter_inspector.judging.thresholds import UNDER_MINIMUM
 
 
 @each_fault
@@ -56,7 +57,7 @@ def test_few_channels_are_all_named_and_many_are_counted():
 
 
 def test_every_rule_has_a_title_of_its_own_and_every_severity_a_mark():
-    assert list(TITLES) == [rule.rule for rule in RULES]
+    assert list(TITLES) == [*(rule.rule for rule in RULES), UNDER_MINIMUM]
     assert len(set(TITLES.values())) == len(TITLES)
     assert set(MARKS) == set(SEVERITIES)
 

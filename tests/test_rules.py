@@ -29,7 +29,11 @@ from planted_faults import (
 
 from playground.utils.parameter_inspector import compare_variants, load_model, open_folder
 from playground.utils.parameter_inspector.judging.findings import SEVERITIES, Finding
-from playground.utils.parameter_inspector.judging.rules import RULES, find_problems
+from playground.utils.parameter_inspector.judging.rules import (
+    RULES,
+    WEIGHT_RULES,
+    find_problems,
+)
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
@@ -74,7 +78,7 @@ def test_a_fault_in_a_trained_network_is_found_and_nothing_else(fault):
 
 
 def test_every_rule_has_a_planted_fault():
-    assert {fault.rule for fault in FAULTS} == {rule.rule for rule in RULES}
+    assert {fault.rule for fault in FAULTS} == {rule.rule for rule in WEIGHT_RULES}
 
 
 def test_ids_are_kebab_case_and_none_is_used_twice():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +66,13 @@ def test_samples_without_labels_have_no_accuracy_and_a_model_is_as_good_as_itsel
 @pytest.mark.parametrize(
     ("arrays", "why"),
     [
-        ({"picture": np.zeros(3)}, "the samples hold picture but the model asks for image"),
-        ({"labels": np.zeros(3)}, "holds no input"),
-        ({"image": np.zeros((2, 1, 3, 3))}, "fp32.onnx does not run on the samples"),
-        ({"image": np.zeros((2, 1, 32, 32)), "labels": np.zeros(3)}, "3 labels do not fit"),
+        ({"picture": np.zeros(3)}, "the model asks for 'image' .* given is 'picture'"),
+        ({"labels": np.zeros(3)}, "the model asks for 'image' .* given is 'labels'"),
+        ({"image": np.zeros((2, 1, 3, 3))}, "given is 2 × 1 × 3 × 3"),
+        (
+            {"image": np.zeros((2, 1, 32, 32)), "labels": np.zeros(3)},
+            "'labels': it has 3 samples where another input has 2",
+        ),
     ],
 )
 def test_samples_that_do_not_fit_are_refused_in_one_sentence(arrays, why, tmp_path):
@@ -85,15 +87,8 @@ def test_samples_that_are_no_samples_are_refused(tmp_path):
     path = DSCNN / "fp32.onnx"
     (tmp_path / "s.npz").write_bytes(b"not a zip")
     for name in ("s.npz", "none.npz"):
-        with pytest.raises(RewriteError, match=f"{name} cannot be read as samples"):
+        with pytest.raises(RewriteError, match=f"samples '{name}': "):
             measure_truth(path, path, path, tmp_path / name)
-
-
-def test_without_onnxruntime_the_truth_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    path = DSCNN / "fp32.onnx"
-    with pytest.raises(RewriteError, match="onnxruntime is not installed"):
-        measure_truth(path, path, path, DSCNN / "samples.npz")
 
 
 @pytest.mark.parametrize("network", ["dscnn", "resnet8"])

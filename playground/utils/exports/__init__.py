@@ -18,6 +18,7 @@ from .json_record import create_json
 from .junit import create_junit
 from .model_explorer import create_model_explorer_data
 from .netron import create_netron_attachment
+from .output_records import create_outputs_json, list_output_lines
 from .overrides import override_planned_weights, quantize_per_channel_in_onnxruntime
 
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "create_metrics_csv",
     "create_model_explorer_data",
     "create_netron_attachment",
+    "create_outputs_json",
     "escape_unprintable",
     "exclude_in_nncf",
     "exclude_in_onnxruntime",
     "exclude_in_quark",
     "group_findings",
+    "list_output_lines",
     "override_planned_weights",
     "quantize_per_channel_in_onnxruntime",
     "select_findings",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from ..parameter_inspector import (
@@ -18,13 +17,15 @@ from ..parameter_inspector import (
     describe_remedy,
     summarize_variant,
 )
+from .json_numbers import json_numbers
+from .output_records import list_output_records
 
 
 def create_json(comparison: Comparison, findings: Iterable[Finding] = ()) -> str:
     """Return everything that was measured and found, as one JSON object.
 
     A metric that a layer cannot have is null; an infinite one is ``"Infinity"``, which is a string
-    because JSON has no such number.
+    because JSON has no such number. ``outputs`` holds the variants that were run, by name.
     """
     content = {
         "variants": [
@@ -45,6 +46,7 @@ def create_json(comparison: Comparison, findings: Iterable[Finding] = ()) -> str
             {"layer": layer_name, "variant": variant, "reason": describe_refusal(refusal)}
             for (layer_name, variant), refusal in comparison.unavailable.items()
         ],
+        "outputs": list_output_records(comparison),
         "findings": [_to_finding(finding) for finding in findings],
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
@@ -63,7 +65,7 @@ def _to_record(measured: MeasuredWeight) -> dict[str, object]:
         "axis": quantization.axis if quantization else None,
         "block_size": quantization.block_size if quantization else None,
         "paired_by": describe_evidence(pair.evidence) if pair else None,
-        "metrics": _json_numbers(measured.metrics),
+        "metrics": json_numbers(measured.metrics),
     }
 
 
@@ -75,15 +77,5 @@ def _to_finding(finding: Finding) -> dict[str, object]:
         "layer": finding.layer_name,
         "evidence": describe_finding(finding),
         "remedy": describe_remedy(finding),
-        "numbers": _json_numbers(finding.numbers),
+        "numbers": json_numbers(finding.numbers),
     }
-
-
-def _json_numbers(numbers: Mapping[str, float]) -> dict[str, float | str | None]:
-    return {name: _json_number(float(number)) for name, number in numbers.items()}
-
-
-def _json_number(number: float) -> float | str | None:
-    if math.isnan(number):
-        return None
-    return number if math.isfinite(number) else ("Infinity" if number > 0 else "-Infinity")

@@ -41,7 +41,6 @@ from .changing.schemes import (
 from .changing.trial_runs import (
     Truth,
     VariantTruth,
-    can_measure,
     measure_changes,
     measure_truth,
 )
@@ -52,11 +51,16 @@ from .changing.trials import (
     open_weight,
 )
 from .facts import (
+    Ending,
+    EndingKind,
     Evidence,
     Folding,
     Grid,
+    QuantizerKind,
     Refusal,
     RefusalKind,
+    SampleKind,
+    UnplacedReason,
 )
 from .judging.channel_states import (
     living_channels,
@@ -71,9 +75,34 @@ from .judging.findings import (
     SEVERITIES,
     Finding,
 )
+from .judging.measured_words import (
+    REPEATABLE_DB,
+)
+from .judging.output_words import (
+    describe_check,
+    describe_counts,
+    describe_details,
+    describe_given,
+    describe_loss,
+    describe_progress,
+    describe_samples,
+    describe_unplaced,
+    describe_waiting,
+    name_group,
+    name_network,
+)
+from .judging.phrases import (
+    format_level,
+    name_sample,
+)
 from .judging.rules import (
     RULES,
     find_problems,
+)
+from .judging.thresholds import (
+    NothingToCompareError,
+    Thresholds,
+    find_missed,
 )
 from .measuring.code_counts import (
     CodeCounts,
@@ -99,6 +128,14 @@ from .measuring.layer_counts import (
     LayerCounts,
     count_layer,
 )
+from .measuring.layer_quantizers import (
+    LayerQuantizer,
+    MeasuredLayer,
+    Role,
+    list_layer_activations,
+    measure_layers,
+    name_roles,
+)
 from .measuring.layer_work import (
     name_unpaired,
 )
@@ -113,6 +150,21 @@ from .measuring.metrics import (
     channel_sqnr_db,
     create_summary_stats,
     representable_limits,
+)
+from .measuring.outputs import (
+    ActivationStatistics,
+    GroupNoise,
+    OutputLoss,
+    Outputs,
+    Progress,
+    Quantizer,
+    Recovered,
+    SelfCheck,
+    Split,
+    decibels,
+)
+from .operators import (
+    MOVING,
 )
 from .pairing.layer_pairs import (
     pair_layers,
@@ -140,6 +192,7 @@ from .reading.variants import (
     VariantFolder,
     VariantSummary,
     find_networks,
+    is_float,
     name_variants,
     open_folder,
     summarize_variant,
@@ -153,6 +206,32 @@ from .records import (
     SummaryStats,
     TensorQuantization,
     WeightTensor,
+)
+from .running.endings import (
+    RunEndedError,
+    describe_ending,
+)
+from .running.limits import (
+    Limits,
+)
+from .running.measured_outputs import (
+    MOST_SAMPLES,
+    measure_outputs,
+    read_samples,
+)
+from .running.sample_problems import (
+    SamplesError,
+)
+from .running.samples import (
+    Samples,
+    list_inputs,
+    load_samples,
+)
+from .running.turn import (
+    Turn,
+)
+from .running.whole_model import (
+    ModelTooLargeError,
 )
 from .sharing import (
     SharedCache,
@@ -174,19 +253,26 @@ __all__ = [
     "HEALTHY_CHANNEL_DB",
     "MARKS",
     "METRICS",
+    "MOST_SAMPLES",
+    "MOVING",
+    "REPEATABLE_DB",
     "RULES",
     "SEVERITIES",
     "TITLES",
+    "ActivationStatistics",
     "Candidate",
     "Change",
     "CodeCounts",
     "ComparedLayer",
     "Comparison",
+    "Ending",
+    "EndingKind",
     "ErrorSteps",
     "Evidence",
     "Finding",
     "Folding",
     "Grid",
+    "GroupNoise",
     "Histograms",
     "Layer",
     "LayerChange",
@@ -194,30 +280,51 @@ __all__ = [
     "LayerOptions",
     "LayerPair",
     "LayerParams",
+    "LayerQuantizer",
     "LayerRanges",
+    "Limits",
+    "MeasuredLayer",
     "MeasuredWeight",
     "Metric",
     "MetricKind",
     "Model",
     "ModelFileError",
+    "ModelTooLargeError",
     "NotUnderstoodError",
+    "NothingToCompareError",
     "Outcome",
+    "OutputLoss",
+    "Outputs",
     "Pairing",
     "Plan",
+    "Progress",
     "Quantization",
+    "Quantizer",
+    "QuantizerKind",
+    "Recovered",
     "Refusal",
     "RefusalKind",
     "RefusedError",
     "RewriteError",
+    "Role",
+    "RunEndedError",
+    "SampleKind",
+    "Samples",
+    "SamplesError",
     "Saved",
     "Scheme",
+    "SelfCheck",
     "SharedCache",
+    "Split",
     "SummaryStats",
     "TensorQuantization",
+    "Thresholds",
     "TradeOff",
     "Trial",
     "Truth",
+    "Turn",
     "UnavailableError",
+    "UnplacedReason",
     "VariantFolder",
     "VariantSummary",
     "VariantTruth",
@@ -225,7 +332,6 @@ __all__ = [
     "WeightTensor",
     "WorkCancelledError",
     "bias_scale",
-    "can_measure",
     "change_scheme",
     "channel_max_abs",
     "channel_sqnr_db",
@@ -242,30 +348,53 @@ __all__ = [
     "create_changes",
     "create_summary_stats",
     "data_type_bits",
+    "decibels",
+    "describe_check",
+    "describe_counts",
+    "describe_details",
+    "describe_ending",
     "describe_evidence",
     "describe_finding",
     "describe_folding",
+    "describe_given",
     "describe_grid",
+    "describe_loss",
+    "describe_progress",
     "describe_refusal",
     "describe_remedy",
+    "describe_samples",
+    "describe_unplaced",
+    "describe_waiting",
     "extract_layer_parameters",
     "extract_layer_params",
     "extract_weight_tensors",
     "find_layer",
+    "find_missed",
     "find_networks",
     "find_problems",
+    "format_level",
     "identify_file",
     "identify_folder",
+    "is_float",
     "is_integer",
     "layer_names",
     "layers_by_name",
     "list_choices",
+    "list_inputs",
+    "list_layer_activations",
     "list_layers",
     "list_options",
     "living_channels",
     "load_model",
+    "load_samples",
     "measure_changes",
+    "measure_layers",
+    "measure_outputs",
     "measure_truth",
+    "name_group",
+    "name_network",
+    "name_roles",
+    "name_sample",
     "name_unpaired",
     "name_variants",
     "open_folder",
@@ -275,6 +404,7 @@ __all__ = [
     "pair_variants",
     "plan_model",
     "printable",
+    "read_samples",
     "representable_limits",
     "save_changed_model",
     "summarize_variant",

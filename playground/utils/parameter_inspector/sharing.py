@@ -27,6 +27,11 @@ class SharedCache(Generic[T]):
     def __len__(self) -> int:
         return len(self._results)
 
+    def peek(self, key: Hashable) -> T | None:
+        """Return what was made for ``key``, None where nothing was."""
+        with self._lock:
+            return self._results.get(key)
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make`` made for ``key``; two who ask at once wait for one making."""
         with self._lock:

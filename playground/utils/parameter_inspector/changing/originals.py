@@ -57,6 +57,9 @@ def read_original_bias(comparison: Comparison, variant: str, layer_name: str) ->
     original = find_layer(comparison.naming_model, pair.original).bias
     if original is None or original.is_quantized or original.shape != current.shape:
         return None
-    values = original.values
-    half_step = 0.51 * np.abs(current.quantization.scale.astype(np.float64))
+    values, quantization = original.values, current.quantization
+    scale = quantization.spread(quantization.scale.astype(np.float64), current.source.shape)
+    if current.layout or np.broadcast_shapes(scale.shape, values.shape) != values.shape:
+        return None
+    half_step = 0.51 * np.abs(scale)
     return values if np.all(np.abs(values - current.values) <= half_step) else None

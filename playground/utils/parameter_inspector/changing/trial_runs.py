@@ -1,24 +1,27 @@
-"""The original, the current and the changed model run on samples: what a change is worth.
-
-onnxruntime is imported only when a model is run.
-"""
+"""The original, the current and the changed model run on samples: what a change is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
-
-from ..measuring.sqnr import sqnr_db
-from ..quantization import numpy_dtype
-from ..reading.model_file import Model
+from ..measuring.outputs import decibels
+from ..quantization import UnavailableError
+from ..reading.model_file import Model, load_model
+from ..running.endings import RunEndedError
+from ..running.limits import Limits
+from ..running.process import Child
+from ..running.replies import Differences
+from ..running.sample_problems import SamplesError
+from ..running.samples import Samples, list_inputs, load_samples
+from ..running.turn import Turn
+from ..running.whole_model import ModelTooLargeError, model_bytes
 from .rewrite_errors import RewriteError
-from .rewriting import Change, model_path, save_changed_model
+from .rewriting import Change, save_changed_model
+
+ORIGINAL, CURRENT, CHANGED = "original", "current", "changed"
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,6 @@ class Truth:
     changed: VariantTruth
 
 
-def can_measure() -> bool:
-    """Whether onnxruntime is installed; it is not imported for that."""
-    return find_spec("onnxruntime") is not None
-
-
 def measure_changes(
     original: Path,
     current: Model,
@@ -62,91 +60,58 @@ def measure_changes(
     """
     with TemporaryDirectory() as folder:
         saved = save_changed_model(current, changes, Path(folder) / "changed.onnx")
-        return measure_truth(original, model_path(current), saved.path, samples)
+        return _measure(load_model(original), current, load_model(saved.path), samples)
 
 
 def measure_truth(original: Path, current: Path, changed: Path, samples: Path) -> Truth:
-    """Run three models on ``samples.npz``: the inputs by name, and ``labels`` where there are any.
+    """Run three models on samples in one child process, with onnxruntime's optimizations.
 
-    Inputs are cast to what the model wants. The SQNR is of all outputs together, the accuracy of
-    the first one.
+    The SQNR is of all outputs together, the accuracy of the first one.
 
     Raises:
-        RewriteError: onnxruntime is not installed, the samples do not fit the model, or a model
-            does not run. The message is one sentence.
+        RewriteError: the samples do not fit the model, or a model does not run. The message is one
+            sentence.
     """
-    arrays = _read_samples(samples)
-    labels = arrays.pop("labels", None)
-    outputs = [_run(path, arrays) for path in (original, current, changed)]
-    truths = [
-        VariantTruth(
-            _accuracy(scores[0], labels), _output_sqnr_db(outputs[0], scores) if i else None
-        )
-        for i, scores in enumerate(outputs)
-    ]
-    first_input, *_ = arrays.values()
-    return Truth(len(first_input), *truths)
+    return _measure(load_model(original), load_model(current), load_model(changed), samples)
 
 
-def _read_samples(samples: Path) -> dict[str, np.ndarray]:
+def _measure(original: Model, current: Model, changed: Model, path: Path) -> Truth:
     try:
-        with np.load(samples, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise RewriteError(f"{Path(samples).name} cannot be read as samples: {error}") from error
-    if not set(arrays) - {"labels"}:
-        raise RewriteError(f"{Path(samples).name} holds no input")
-    return arrays
+        samples = load_samples(path, list_inputs(original))
+        models = {ORIGINAL: original, CURRENT: current, CHANGED: changed}
+        with Turn(), Child(Limits.for_this_machine()) as child:
+            child.hold("samples", samples.inputs, stacked=samples.stacked)
+            truths = [_run(child, name, model, samples) for name, model in models.items()]
+    except (SamplesError, RunEndedError, UnavailableError, ModelTooLargeError) as error:
+        raise RewriteError(str(error).removesuffix(".")) from error
+    return Truth(samples.count, *truths)
 
 
-def _run(path: Path, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    try:
-        import onnxruntime  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise RewriteError("onnxruntime is not installed: install it to measure") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        feeds = _feeds(session.get_inputs(), arrays)
-        return [np.asarray(one) for one in session.run(None, feeds)]
-    except RewriteError:
-        raise
-    except Exception as error:  # onnxruntime's errors have no common class
-        reason = " ".join(str(error).split())[:200]
-        raise RewriteError(f"{Path(path).name} does not run on the samples: {reason}") from error
+def _run(child: Child, name: str, model: Model, samples: Samples) -> VariantTruth:
+    """Run one model beside the original, which comes first and is kept."""
+    child.load(model_bytes(model), session=name, optimized=True)
+    rows = samples.rows_per_run(list_inputs(model))
+    if name == ORIGINAL:
+        child.keep(ORIGINAL, ORIGINAL, rows_per_run=rows)
+    found = child.compare(ORIGINAL, name, rows_per_run=rows, argmax=True, labels=samples.labels)
+    accuracy = _accuracy(next(iter(found.values()), None), samples)
+    return VariantTruth(accuracy, _output_sqnr_db(found) if name != ORIGINAL else None)
 
 
-def _feeds(inputs: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    missing = [one.name for one in inputs if one.name not in arrays]
-    if missing:
-        raise RewriteError(
-            f"the samples hold {', '.join(arrays)} but the model asks for {', '.join(missing)}"
-        )
-    return {one.name: arrays[one.name].astype(_input_dtype(one.type)) for one in inputs}
+def _accuracy(first: Differences | None, samples: Samples) -> float | None:
+    """Return the share of right answers of the first output.
 
-
-def _input_dtype(spelled: str) -> np.dtype:
-    """Return the dtype of ``tensor(float)``, as onnxruntime spells it."""
-    name = spelled.removeprefix("tensor(").removesuffix(")")
-    return numpy_dtype({"float": "float32", "double": "float64"}.get(name, name))
-
-
-def _accuracy(scores: np.ndarray, labels: np.ndarray | None) -> float | None:
-    if labels is None or not labels.size:
+    Raises:
+        RewriteError: the labels do not fit it.
+    """
+    if samples.labels is None or first is None:
         return None
-    if scores.shape[:1] != labels.shape:
-        raise RewriteError(f"{labels.size} labels do not fit scores of shape {scores.shape}")
-    return float((scores.reshape(len(labels), -1).argmax(axis=1) == labels).mean())
+    if first.correct is None or not first.positions:
+        raise RewriteError(f"{samples.labels.size} labels do not fit the scores of the model")
+    return float(first.correct.sum() / (first.positions * len(first.correct)))
 
 
-def _output_sqnr_db(original: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> float:
+def _output_sqnr_db(found: Mapping[str, Differences]) -> float:
     """20*log10(norm(y) / norm(y - output)) over all outputs, in dB."""
-    signal = error = np.zeros(())
-    for y, output in zip(original, outputs, strict=True):
-        wide = y.astype(np.float64)
-        signal = signal + np.square(wide).sum()
-        error = error + np.square(wide - output.astype(np.float64)).sum()
-    return float(sqnr_db(signal, error))
+    signal = sum(float(one.signal.sum()) for one in found.values())
+    return decibels(signal, sum(float(one.noise.sum()) for one in found.values()))

@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from functools import singledispatch
-from typing import NamedTuple
 
 import numpy as np
 
 from ..facts import Evidence
 from ..reading.model_file import printable
 from ..wording import describe_grid, describe_refusal
-from . import file_facts, parameter_facts, resolution_facts
-from .findings import Finding, FinerSteps, KeptInFloat, NodesToExclude
-
-NAMES_SHOWN, CHANNELS_SHOWN = 3, 4
+from . import file_facts, measured_words, parameter_facts, resolution_facts
+from .findings import Finding
+from .phrases import (
+    Sentences,
+    counted,
+    list_names,
+    name_channels,
+    name_parameter,
+    say_finer_steps,
+    spell_nodes,
+)
 
 MARKS = {"error": "✕", "warning": "▲", "note": "●"}
 """What stands for a severity beside its colour."""
@@ -42,18 +47,18 @@ TITLES = {
     "layers-lost": "layers of the original that are missing",
     "values-differ": "weights that are not those of the original",
     "not-understood": "a parameter that could not be read",
+    "output-lost": "an output that lost too much",
+    "activation-mask": "a mask that takes the whole range of a scale",
+    "activation-square": "a square, a root or a divisor quantized",
+    "activation-pooling": "a pooling with the scale of its input",
+    "activation-outliers": "a few outliers that take the range of a scale",
+    "activation-clipping": "activations beyond what the scale holds",
+    "activation-small-values": "activations that become 0",
+    "under-minimum": "an output under what was asked for",
 }
 """The name of each rule, by its id."""
 
 _BY_FULL_RANGE = "Set the scale by the weight's full range (MinMax), max abs / highest code"
-_OPTIMIZER_OFF = "open the session with `disabled_optimizers=['WeightBiasQuantization']`"
-
-
-class Sentences(NamedTuple):
-    """What is wrong, with its numbers, and what to do."""
-
-    evidence: str
-    remedy: str
 
 
 def describe_finding(finding: Finding) -> str:
@@ -82,7 +87,7 @@ def _(facts: resolution_facts.CollapsedChannels) -> Sentences:
         f"{facts.limit_db:.0f} dB, {facts.dead} of them dead (all codes equal the zero-point); "
         f"the worst is channel {facts.worst_channel} with {facts.worst_db:.1f} dB; the whole "
         f"tensor has {facts.sqnr_db:.1f} dB.",
-        _finer_steps(facts.remedy),
+        say_finer_steps(facts.remedy),
     )
 
 
@@ -91,8 +96,8 @@ def _(facts: resolution_facts.ChannelsNearZero) -> Sentences:
     return Sentences(
         f"{len(facts.channels)} of {facts.alive} channels stay within {facts.steps} steps of zero, "
         f"which is about 18 dB at best, though the type has {facts.highest_code}: "
-        f"{_channels(facts.channels)}.",
-        _finer_steps(facts.remedy),
+        f"{name_channels(facts.channels)}.",
+        say_finer_steps(facts.remedy),
     )
 
 
@@ -114,8 +119,8 @@ def _(facts: resolution_facts.UnusedRange) -> Sentences:
     where = (
         "The weights reach"
         if facts.has_one_scale
-        else f"In {len(facts.channels)} of {facts.judged} channels ({_channels(facts.channels)}) "
-        "the weights reach"
+        else f"In {len(facts.channels)} of {facts.judged} channels "
+        f"({name_channels(facts.channels)}) the weights reach"
     )
     return Sentences(
         f"{where} only {facts.reach:.2g} of the largest value that the scale can hold: "
@@ -138,7 +143,7 @@ def _(facts: resolution_facts.RangeOfOutliers) -> Sentences:
 @word.register
 def _(facts: resolution_facts.ClippedChannels) -> Sentences:
     return Sentences(
-        f"{len(facts.channels)} of {facts.judged} channels ({_channels(facts.channels)}) are "
+        f"{len(facts.channels)} of {facts.judged} channels ({name_channels(facts.channels)}) are "
         f"clipped: {facts.share_of_error:.0%} of the squared error is in weights beyond the lowest "
         "or highest code, and a scale that holds all of them would be "
         f"{facts.gain_db:.1f} dB better; {facts.saturation_share:.1%} of the codes are the lowest "
@@ -152,7 +157,7 @@ def _(facts: resolution_facts.SaturatedCodes) -> Sentences:
     return Sentences(
         f"{facts.at_rails:,} of {facts.codes:,} codes ({facts.share:.1%}) are the lowest or the "
         f"highest, where {facts.usual_share:.1%} would be usual for "
-        f"{_counted(facts.scales, 'scale')}: the weights were clipped.",
+        f"{counted(facts.scales, 'scale')}: the weights were clipped.",
         f"{_BY_FULL_RANGE}, from the float weight.",
     )
 
@@ -173,9 +178,9 @@ def _(facts: resolution_facts.UnusedCodes) -> Sentences:
 @word.register
 def _(facts: parameter_facts.BadScales) -> Sentences:
     counts = (f"{kind} in {count} of {facts.scales}" for kind, count in facts.counts.items())
-    where = f" ({_channels(facts.indices)})" if facts.scales > 1 else ""
+    where = f" ({name_channels(facts.indices)})" if facts.scales > 1 else ""
     return Sentences(
-        f"The scale of {_parameter(facts.parameter)} is {' and '.join(counts)}{where}.",
+        f"The scale of {name_parameter(facts.parameter)} is {' and '.join(counts)}{where}.",
         "Quantize this tensor again with a scale above zero (a tensor of zeros takes 1), and look "
         "at its calibration: it saw no data, or NaN.",
     )
@@ -185,7 +190,7 @@ def _(facts: parameter_facts.BadScales) -> Sentences:
 def _(facts: parameter_facts.ZeroPointOutside) -> Sentences:
     low, high = facts.code_limits
     return Sentences(
-        f"The zero-point of {_parameter(facts.parameter)} is {_listed(facts.values)} in "
+        f"The zero-point of {name_parameter(facts.parameter)} is {list_names(facts.values)} in "
         f"{facts.count} of {facts.zero_points}, but its codes go from {low:.0f} to {high:.0f}.",
         _ZERO_POINT_REMEDY,
     )
@@ -225,7 +230,7 @@ def _(facts: parameter_facts.BiasOverflow) -> Sentences:
         f"{facts.share:.1%} of the bias ({facts.count} of {facts.channels} channels) {state}.",
         "Raise the weight's scale in these channels until abs(bias) / (input scale · weight scale) "
         "stays below 2^31 (onnxruntime 1.21 and later do so), or leave the layer out with "
-        f"{_nodes(facts.nodes)}.",
+        f"{spell_nodes(facts.nodes)}.",
     )
 
 
@@ -252,7 +257,7 @@ def _(facts: parameter_facts.WrongAxisRefused) -> Sentences:
 @word.register
 def _(facts: parameter_facts.SaturatingProducts) -> Sentences:
     return Sentences(
-        f"{_counted(facts.layers, 'layer')} with uint8 activations and int8 weights beyond "
+        f"{counted(facts.layers, 'layer')} with uint8 activations and int8 weights beyond "
         f"{list(facts.code_limits)}, most in {printable(facts.worst_layer)} "
         f"({facts.worst_share:.0%} of its codes): sums of two products can saturate on x86-64 "
         "without VNNI.",
@@ -268,9 +273,9 @@ def _(facts: parameter_facts.SaturatingProducts) -> Sentences:
 def _(facts: file_facts.TiedWeight) -> Sentences:
     layers = len(facts.quantized_layers) + len(facts.float_layers)
     return Sentences(
-        f"One weight serves {_counted(layers, 'layer')}: quantized in "
-        f"{_listed(facts.quantized_layers)}, float in {_listed(facts.float_layers)}.",
-        f"Quantize both branches or neither: {_nodes(facts.nodes)}, or add the float branch's "
+        f"One weight serves {counted(layers, 'layer')}: quantized in "
+        f"{list_names(facts.quantized_layers)}, float in {list_names(facts.float_layers)}.",
+        f"Quantize both branches or neither: {spell_nodes(facts.nodes)}, or add the float branch's "
         "operator to `op_types_to_quantize`.",
     )
 
@@ -279,7 +284,7 @@ def _(facts: file_facts.TiedWeight) -> Sentences:
 def _(facts: file_facts.LeftInFloat) -> Sentences:
     are = "is" if len(facts.layers) == 1 else "are"
     return Sentences(
-        f"{_listed(facts.layers)} ({_counted(len(facts.layers), 'layer')}, {facts.share:.2%} of "
+        f"{list_names(facts.layers)} ({counted(len(facts.layers), 'layer')}, {facts.share:.2%} of "
         f"the weights) {are} float; in all, {facts.share_of_all_float:.1%} of this file's weights "
         "are.",
         "If that is not meant, take it off `nodes_to_exclude` and add its operator to "
@@ -290,8 +295,9 @@ def _(facts: file_facts.LeftInFloat) -> Sentences:
 @word.register
 def _(facts: file_facts.SnappedWeights) -> Sentences:
     return Sentences(
-        f"{_counted(len(facts.layers), 'float weight')} with few levels, {_listed(facts.layers)}: "
-        f"in {printable(facts.layers[0])} {facts.distinct} distinct numbers of {facts.size:,}, "
+        f"{counted(len(facts.layers), 'float weight')} with few levels, "
+        f"{list_names(facts.layers)}: in {printable(facts.layers[0])} {facts.distinct} distinct "
+        f"numbers of {facts.size:,}, "
         f"{describe_grid(facts.grid)}.",
         "Export the model with its quantizers (QuantizeLinear and DequantizeLinear): as it stands "
         "every runtime computes in float.",
@@ -304,7 +310,7 @@ def _(facts: file_facts.NothingQuantized) -> Sentences:
     called = f", though the file is called {name!r}" if name else ""
     layers = facts.layers_with_quantized_activations
     activations = (
-        f"; activations are quantized in {_counted(layers, 'layer')}"
+        f"; activations are quantized in {counted(layers, 'layer')}"
         if layers
         else ", and no activation is quantized"
     )
@@ -318,9 +324,9 @@ def _(facts: file_facts.NothingQuantized) -> Sentences:
 @word.register
 def _(facts: file_facts.LostLayers) -> Sentences:
     return Sentences(
-        f"{_counted(len(facts.layers), 'layer')} of {facts.layer_count} ({facts.weights:,} "
+        f"{counted(len(facts.layers), 'layer')} of {facts.layer_count} ({facts.weights:,} "
         f"weights) {'is' if len(facts.layers) == 1 else 'are'} missing from this file: "
-        f"{_listed(facts.layers)}; {facts.unmatched} of its own match none of the original.",
+        f"{list_names(facts.layers)}; {facts.unmatched} of its own match none of the original.",
         "Check that both files come from one export; if they do, name the nodes before quantizing: "
         "a quantizer that finds layers by name loses those without one.",
     )
@@ -349,9 +355,9 @@ def _(facts: file_facts.OneFactor) -> Sentences:
 @word.register
 def _(facts: file_facts.StrayedChannels) -> Sentences:
     return Sentences(
-        f"In {len(facts.channels)} of {facts.judged} channels ({_channels(facts.channels)}) the "
-        f"error is more than {facts.steps} steps (rounding makes 0.29) and not by clipping; RMSE "
-        f"over the tensor is {facts.rmse_steps:.2f} steps.",
+        f"In {len(facts.channels)} of {facts.judged} channels ({name_channels(facts.channels)}) "
+        f"the error is more than {facts.steps} steps (rounding makes 0.29) and not by clipping; "
+        f"RMSE over the tensor is {facts.rmse_steps:.2f} steps.",
         "Check that the scale is the one the codes were made with and that the float model is the "
         "one they were made from; after quantization-aware training this is expected.",
     )
@@ -366,52 +372,13 @@ def _(facts: file_facts.NotRead) -> Sentences:
     )
 
 
-# ------------------------------------------------- parts of sentences
+# ------------------------------------------------- what running found
 
-
-def _listed(names: Iterable[object], shown: int = NAMES_SHOWN) -> str:
-    plain = [printable(str(name)) for name in names]
-    more = f" and {len(plain) - shown} more" if len(plain) > shown else ""
-    return ", ".join(plain[:shown]) + more
-
-
-def _channels(channels: Sequence[int]) -> str:
-    """Return ``channel 3`` or ``channels 0, 3, 7, 9 and 11 more``."""
-    return f"channel{'' if len(channels) == 1 else 's'} {_listed(channels, CHANNELS_SHOWN)}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _parameter(parameter: parameter_facts.ParameterName) -> str:
-    return f"{parameter.kind} {parameter.tensor!r}"
-
-
-def _nodes(exclusion: NodesToExclude) -> str:
-    """Return ``nodes_to_exclude=[...]``, ready to paste, and what to know about the names."""
-    text = f"`nodes_to_exclude={list(exclusion.nodes)!r}`"
-    if not exclusion.are_all_named:
-        text += " (not every layer has a name there: name the nodes first)"
-    if exclusion.are_of_quantized_file:
-        text += f" (the names are those of {exclusion.named_by}; the float model may have others)"
-    return text
-
-
-def _kept_in_float(layer: KeptInFloat) -> str:
-    if not layer.has_neighbour:
-        return (
-            f"leave it out of the quantization, {_nodes(layer.nodes)}, "
-            f"and {_OPTIMIZER_OFF}, or onnxruntime quantizes it again"
-        )
-    return (
-        f"leave it out of the quantization with its neighbour: {_nodes(layer.nodes)} (without the "
-        f"neighbour, {_OPTIMIZER_OFF}, or onnxruntime quantizes it again)"
-    )
-
-
-def _finer_steps(remedy: FinerSteps) -> str:
-    sentence = _kept_in_float(remedy.kept_in_float)
-    if remedy.has_one_scale:
-        return f"Quantize per-channel, `quantize_static(..., per_channel=True)`, or {sentence}."
-    return f"{sentence[0].upper()}{sentence[1:]}, or give it a data type with more bits."
+word.register(measured_words.say_output_lost)
+word.register(measured_words.say_under_minimum)
+word.register(measured_words.say_mask_range)
+word.register(measured_words.say_square)
+word.register(measured_words.say_pooling)
+word.register(measured_words.say_outliers)
+word.register(measured_words.say_clipping)
+word.register(measured_words.say_small_values)

@@ -24,6 +24,7 @@ from .file_rules import (
 )
 from .finding_wording import TITLES
 from .findings import SEVERITIES, Finding
+from .measured_rules import MEASURED
 from .parameter_rules import (
     find_axis_mismatch,
     find_bad_scale,
@@ -41,7 +42,15 @@ from .resolution_rules import (
     find_wide_scale,
 )
 
-__all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "find_problems"]
+__all__ = [
+    "MEASURED_RULES",
+    "RULES",
+    "SEVERITIES",
+    "WEIGHT_RULES",
+    "Finding",
+    "Rule",
+    "find_problems",
+]
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Rule:
         return TITLES[self.rule]
 
 
-RULES: tuple[Rule, ...] = (
+WEIGHT_RULES: tuple[Rule, ...] = (
     Rule("channel-collapse", find_channel_collapse),
     Rule("range-disparity", find_range_disparity),
     Rule("clipping", find_clipping),
@@ -77,6 +86,9 @@ RULES: tuple[Rule, ...] = (
     Rule("values-differ", find_values_differ),
     Rule("not-understood", find_not_understood),
 )
+MEASURED_RULES = tuple(Rule(rule, find) for rule, find in MEASURED.items())
+RULES = (*WEIGHT_RULES, *MEASURED_RULES)
+"""Those about files and weights, then those about what running a variant found."""
 
 
 _findings: SharedCache[tuple[Finding, ...]] = SharedCache(size=8)
@@ -97,7 +109,7 @@ def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
         for name in comparison.variants
         for finding in rule.find(comparison, name)
     ]
-    position = {layer: i for i, layer in enumerate(comparison.weights)}
+    position = {layer: i for i, layer in enumerate(comparison.layer_names)}
     return tuple(
         sorted(
             findings,
