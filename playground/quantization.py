@@ -165,7 +165,77 @@ def measure_weights(folder, get_measured, set_measured, set_read, summaries):
         page.start_measuring(folder, set_measured, set_read)
         mo.stop(True)
     with page.show_bar("Reading the weights", page.count_weights(summaries)) as _bar:
-        comparison = compare_folder(folder, lambda *_: _bar.update())
+        compared = compare_folder(folder, lambda *_: _bar.update())
+    return (compared,)
+
+
+@app.cell
+def choose_runs(compared):
+    run_on = page.find_samples(compared)
+    run_variants, run_optimized = page.create_measuring_controls(compared)
+    return run_on, run_optimized, run_variants
+
+
+@app.cell
+def hold_outputs(compared, run_on, run_optimized):
+    # What running found, the run that goes on, how far it is, and the shares known so far.
+    get_outputs, get_outputs_run, get_news, get_shares, run_setters = page.remember_runs(
+        compared, run_on, run_optimized.value
+    )
+    return get_news, get_outputs, get_outputs_run, get_shares, run_setters
+
+
+@app.cell
+def offer_measuring(
+    compared, get_outputs, get_outputs_run, run_on, run_optimized, run_setters, run_variants
+):
+    mo.stop(isinstance(get_outputs_run(), Event) or page.is_measured(compared, get_outputs()))
+    # Named, so that it lives: what nobody holds no longer answers.
+    measure_button = page.create_measure_button(run_on, run_setters)
+    page.offer_measuring(compared, run_on, measure_button, run_variants, run_optimized)
+    return (measure_button,)
+
+
+@app.cell
+def control_run(get_outputs_run):
+    mo.stop(not isinstance(get_outputs_run(), Event))
+    stop_run = page.create_stop_button(get_outputs_run())
+    stop_run
+    return (stop_run,)
+
+
+@app.cell
+def show_run(get_news, get_outputs_run):
+    mo.stop(not isinstance(get_outputs_run(), Event))
+    page.show_news(get_news())
+    return
+
+
+@app.cell
+def show_shares_so_far(compared, get_outputs_run, get_shares):
+    mo.stop(not isinstance(get_outputs_run(), Event))
+    page.show_so_far(compared, get_shares())
+    return
+
+
+@app.cell
+def measure_variants(compared, get_outputs_run, run_on, run_optimized, run_setters, run_variants):
+    mo.stop(not isinstance(get_outputs_run(), Event))
+    _wish = page.Wish(compared, run_variants.value, run_on, run_optimized.value)
+    page.run_beside(_wish, get_outputs_run(), run_setters)
+    return
+
+
+@app.cell
+def explain_ended_run(get_outputs_run):
+    _ended = get_outputs_run()
+    page.say(_ended, "warn") if isinstance(_ended, tuple) else None
+    return
+
+
+@app.cell
+def add_outputs(compared, get_outputs):
+    comparison = page.add_outputs(compared, get_outputs())
     return (comparison,)
 
 
@@ -175,6 +245,35 @@ def judge_layers(comparison):
         findings = find_problems(comparison)
     ranked = tables.rank_layers(comparison, findings)
     return findings, ranked
+
+
+@app.cell
+def show_losses(comparison, findings):
+    page.show_losses(comparison, findings)
+    return
+
+
+@app.cell
+def choose_measured(comparison):
+    _measured = tables.order_measured(comparison)
+    mo.stop(not _measured)
+    measured_choice = page.choose_one(_measured, "Variant")
+    measured_choice if len(_measured) > 1 else None
+    return (measured_choice,)
+
+
+@app.cell
+def show_output_charts(comparison, files, measured_choice):
+    page.show_output_charts(comparison, measured_choice.value, files)
+    return
+
+
+@app.cell
+def offer_other_level(compared, get_outputs, run_optimized):
+    # Beside the button until all is measured; then here, to measure again the other way.
+    _is_done = page.is_measured(compared, get_outputs())
+    page.offer_other_level(run_optimized) if _is_done else None
+    return
 
 
 @app.cell
@@ -206,9 +305,10 @@ def explain_unknown_selection(asked, layer_options, variants):
 @app.cell(hide_code=True)
 def explain_ranking(ranked):
     mo.md("""
-    **The ranking**: one row for each quantized layer of each variant, worst first by its worst
-    output channel. **SQNR** compares the float weights with their values, in decibels: 6 dB more
-    means half the error, and anything under 20 dB hurts. Hover over a heading to read what its
+    **The ranking**: one row for each quantized layer of each variant, worst first: by its
+    **share** of the noise at the output where that is measured, else by its worst output channel.
+    **SQNR** compares the float weights with their values, in decibels: 6 dB more means half the
+    error, and anything under 20 dB hurts. Hover over a heading to read what its
     column means. Click a row to look inside: the row is tinted, and the address becomes a link to
     it. With the keyboard, skip the ranking and choose the layer in section 3.
     """) if ranked else None
@@ -362,6 +462,21 @@ def show_count_scale(captions, comparison, log_counts):
 def show_histograms(comparison, files, layer, log_counts):
     _picture = page.draw_layer_chart("histograms", comparison, files, layer, log_counts.value)
     page.show_picture(_picture, otherwise="This layer has no weights to draw.")
+    return
+
+
+@app.cell
+def show_activations(captions, comparison, files, layer, log_counts):
+    _log = log_counts.value or None
+    _picture = page.draw_layer_chart("activations", comparison, files, layer, _log)
+    page.show_picture(_picture, captions["activations"])
+    return
+
+
+@app.cell
+def show_activation_numbers(comparison, layer):
+    _table = tables.create_activation_table(comparison, layer)
+    page.show_table(_table) if len(_table) else None
     return
 
 

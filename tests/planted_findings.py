@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from playground.utils.parameter_inspector.judging.finding_wording import Sentences, word
+from playground.utils.parameter_inspector.judging.finding_wording import word
 from playground.utils.parameter_inspector.judging.findings import Finding
+from playground.utils.parameter_inspector.judging.phrases import Sentences
 
 
 @dataclass(frozen=True)

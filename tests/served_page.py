@@ -40,6 +40,9 @@ def models_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name in ("dscnn", "resnet8"):
         shutil.copytree(ROOT / "models" / name, folder / name)
+    # Of their own, for what is measured is kept for all who open a network later.
+    for name in ("measured", "stopped"):
+        shutil.copytree(ROOT / "models" / "dscnn", folder / name)
     (folder / "odd").mkdir()
     (folder / "odd" / "cut.onnx").write_bytes((ROOT / "models/dscnn/fp32.onnx").read_bytes()[:999])
     for name in ("odd", "changing"):

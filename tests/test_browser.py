@@ -412,3 +412,41 @@ def test_a_hostile_name_is_shown_as_text_and_a_damaged_file_in_a_sentence(open_p
     viewer.choose_layer("longlong")
     viewer.page.get_by_text("no weights to draw").wait_for()
     assert viewer.page.evaluate("window.hacked") is None
+
+
+# Measuring the outputs ----------------------------------------------------------------------------
+
+SHARES, FLOW = "img[alt*='Share of the noise']", "img[alt*='What flows through']"
+
+
+def measure(viewer: Viewer) -> None:
+    """Press the button, and wait until the measuring goes on."""
+    viewer.page.get_by_role("button", name="Measure on 16 samples").click()
+    viewer.page.get_by_role("button", name="Stop").wait_for()
+
+
+def test_outputs_are_measured_when_they_are_asked_for_and_every_viewer_sees_them(open_page):
+    viewer = open_page("model=measured")
+    assert viewer.page.locator(".playground-error").count() == 0
+    measure(viewer)
+    viewer.page.get_by_role("progressbar", name="Runs of the network").wait_for()
+    viewer.page.get_by_text("measured UINT8 keeps ").wait_for()
+    viewer.page.get_by_text("measured INT8 keeps ").wait_for()
+    viewer.page.get_by_role("button", name="Stop").wait_for(state="detached")
+    assert viewer.page.get_by_role("button", name="Measure on").count() == 0
+    viewer.page.wait_for_selector(f"{SHARES}[alt*='of UINT8']", state="attached")
+    viewer.page.wait_for_selector(f"{FLOW}[alt*='{WORST}']", state="attached")
+    viewer.page.get_by_role("row", name="/pool/GlobalAveragePool").first.wait_for()
+    other = open_page("model=measured")
+    other.page.get_by_text("measured UINT8 keeps ").wait_for()
+    other.page.wait_for_selector(SHARES, state="attached")
+
+
+def test_a_measuring_that_is_stopped_can_be_asked_for_again(open_page):
+    viewer = open_page("model=stopped")
+    measure(viewer)
+    viewer.page.get_by_role("button", name="Stop").click()
+    viewer.page.get_by_role("button", name="Measure on 16 samples").wait_for()
+    assert viewer.page.get_by_role("button", name="Stop").count() == 0
+    viewer.choose_layer("/dense/Gemm")
+    viewer.wait_for_layer("/dense/Gemm")

@@ -6,7 +6,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
-from comparisons_for_tests import compare_equal, compare_lossy
+from comparisons_for_tests import compare_equal
+from measured_for_tests import compare_measured, make_outputs
 
 from playground.utils.figures import LAYER_CHARTS
 from playground.utils.page import drawing
@@ -50,7 +51,7 @@ def test_what_a_layer_has_not_is_a_picture_without_bytes(drawn):
 
 @pytest.mark.parametrize("name", LAYER_CHARTS)
 def test_every_chart_of_the_list_can_be_drawn_on_the_page(name):
-    picture = drawing.draw_layer_chart(name, compare_lossy(), "lossy", "conv")
+    picture = drawing.draw_layer_chart(name, compare_measured(), "measured", "conv")
     assert picture.png.startswith(b"\x89PNG")
 
 
@@ -67,3 +68,10 @@ def test_the_heatmap_of_another_page_of_layers_is_another_picture(monkeypatch):
 @pytest.mark.parametrize(("count", "spins"), [(4_000_000, False), (4_000_001, True)])
 def test_only_what_takes_long_has_a_spinner(count, spins):
     assert isinstance(drawing.spin_if_many("Reading", count), nullcontext) is not spins
+
+
+def test_what_flows_is_drawn_again_once_it_is_measured_and_the_weights_are_not(drawn):
+    for comparison in (compare_equal(), compare_equal().with_outputs({"INT8": make_outputs()})):
+        for name in ("codes", "activations"):
+            drawing.draw_layer_chart(name, comparison, FILES, "conv")
+    assert [name for name, *_ in drawn] == ["codes", "activations", "activations"]

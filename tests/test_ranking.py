@@ -13,6 +13,7 @@ from comparisons_for_tests import (
     make_finding,
     make_ranked,
 )
+from measured_for_tests import compare_measured
 
 from playground.utils import spelling
 from playground.utils.parameter_inspector import (
@@ -179,7 +180,8 @@ def test_a_healthy_network_says_so_plainly_and_on_what_grounds():
     lossy, variants = compare_lossy(), compare_equal().variants
     ranked = ranking.rank_layers(lossy, [])
     sentence = ranking.summarize_findings([], ranked)
-    assert sentence.startswith("No findings")
+    # A green light would be a promise about activations, too.
+    assert sentence.startswith("Weights look fine; activations not measured")
     assert "1 of 1 quantized weights were compared" in sentence
     alone = {"INT8": variants["INT8"]}
     ranked = ranking.rank_layers(compare_variants(alone), [])
@@ -219,3 +221,35 @@ def test_the_ranking_of_many_layers_asks_for_each_finding_once():
     ranked = ranking.rank_layers(Comparison({}, {}, {}, {}), found)
     assert {one.layer_name for one in ranked} == {str(i) for i in range(50)}
     assert Counted.asked < 10 * len(found)
+
+
+# Once the outputs are measured --------------------------------------------------------------------
+
+
+def test_measured_layers_are_ranked_by_share_those_without_weights_among_them():
+    measured = compare_measured()
+    ranked = ranking.rank_layers(measured, [])
+    assert [one.layer_name for one in ranked] == ["conv", "abs"]
+    table = ranking.create_ranking(ranked, measured)
+    assert table["share"].tolist() == pytest.approx([0.85, 0.4])
+    assert table["by weight"].fillna(-1).tolist() == pytest.approx([0.1, -1])
+    assert table["by outputs"].tolist() == pytest.approx([0.25, 0.15])
+    assert table["operator"].tolist() == ["Conv", "Abs"]
+    assert table["activations, dB"].tolist() == [24.5, 25.5]
+
+
+def test_every_column_of_a_measured_ranking_is_explained_and_written():
+    measured = compare_measured()
+    table = ranking.create_ranking(ranking.rank_layers(measured, []), measured)
+    assert list(ranking.explain_ranking(table)) == list(table.columns)
+    assert ranking.format_ranking(table)["share"](0.85) == "85%"
+
+
+def test_before_measuring_no_column_asks_for_what_is_not_known():
+    assert not {"share", "clipped"} & set(ranking_of(compare_lossy(), []).columns)
+
+
+def test_only_when_all_variants_were_run_no_findings_are_good_news():
+    ranked = ranking.rank_layers(compare_measured(), [])
+    assert ranking.summarize_findings([], ranked).startswith("No findings: ")
+    assert ranking.is_settled(ranked)

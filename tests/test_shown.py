@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import html
 
 import pandas as pd
 import pytest
-from comparisons_for_tests import HOSTILE, compare_equal, make_finding
+from comparisons_for_tests import HOSTILE, compare_equal, compare_lossy, make_finding
+from measured_for_tests import compare_measured
 
+from playground.utils import tables
 from playground.utils.figures import LAYER_CHARTS, Picture
 from playground.utils.page import shown
 from playground.utils.parameter_inspector import summarize_variant
@@ -39,7 +41,7 @@ def test_a_finding_is_plain_text_but_for_its_code():
 
 def test_the_worst_severity_gives_the_verdict_its_colour():
     findings = [make_finding("note"), make_finding("error", "")]
-    ranked = [SimpleNamespace(findings=tuple(findings))]
+    ranked = tables.rank_layers(compare_lossy(), findings)
     text = shown.show_verdict(findings, ranked).text
     assert text.count("danger") == 2
     assert "1 error, 1 note" in text
@@ -103,3 +105,9 @@ def test_a_card_measures_each_file_against_the_first():
     summaries = [summarize_variant(*one) for one in compare_equal().variants.items()]
     cards = shown.show_summaries(summaries)
     assert ["smaller" in card.text or "larger" in card.text for card in cards] == [False, True]
+
+
+def test_weights_that_look_fine_are_no_green_light_before_the_activations_are_measured():
+    for comparison, kind in ((compare_lossy(), "info"), (compare_measured(), "success")):
+        ranked = tables.rank_layers(comparison, [])
+        assert f'"{kind}"' in html.unescape(shown.show_verdict([], ranked).text)

@@ -186,7 +186,6 @@ from pathlib import Path
 logging.disable()
 from playground.utils.parameter_inspector import list_layers, open_folder, compare_variants
 from playground.utils.parameter_inspector.judging.rules import find_problems
-from playground.utils.parameter_inspector.judging.finding_wording import describe_finding
 from playground.utils.parameter_inspector.wording import describe_refusal
 def add_up():
     start = time.process_time()

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from . import tables
 from .exports import shorten_name
-from .figures import LAYER_CHARTS, LayerChart, Picture, page_variants, render_heatmap
+from .figures import (
+    LAYER_CHARTS,
+    OUTPUT_CHARTS,
+    LayerChart,
+    OutputChart,
+    Picture,
+    page_variants,
+    render_heatmap,
+)
 from .markup import escape, fold, list_cells, mark_code, write_table
 from .parameter_inspector import (
     MARKS,
@@ -24,9 +32,15 @@ from .parameter_inspector import (
     LayerRanges,
     MeasuredWeight,
     Metric,
+    Outputs,
     VariantFolder,
+    describe_check,
+    describe_counts,
+    describe_details,
     describe_finding,
+    describe_loss,
     describe_remedy,
+    name_group,
     summarize_variant,
 )
 from .spelling import (
@@ -34,6 +48,7 @@ from .spelling import (
     format_db,
     format_decibels,
     format_metric,
+    format_share,
     name_metric,
     spell_count,
 )
@@ -47,6 +62,7 @@ OPEN_LAYERS = 3
 DETAILED_LAYERS = 20  # the worst; every chart of every layer would make a file too large to send
 LONG_WORD = 30
 FULL_BAR_DB = 50.0
+SHARES_SHOWN = 20
 DWARFING = 20.0
 """A layer this many times as wide as the median one leaves nothing to see on a linear axis."""
 
@@ -91,6 +107,7 @@ def create_report(
     pages = list_pages(comparison, findings)
     sections = [
         _section("overview", "Overview", _overview(folder, comparison)),
+        _section("outputs", "What the output loses", _outputs(comparison)),
         _section("ranking", "Where it hurts", _ranking(pages, comparison)),
         _section("findings", "Findings", _findings(pages, findings)),
         _section("layers", "Layers", _layers(pages, comparison, progress)),
@@ -147,6 +164,7 @@ def _contents(pages: Sequence[LayerPage]) -> str:
     )
     return (
         '<nav aria-label="Contents"><a href="#overview">Overview</a>'
+        '<a href="#outputs">What the output loses</a>'
         '<a href="#ranking">Where it hurts</a><a href="#findings">Findings</a>'
         f'<a href="#layers">Layers</a><ol>{links}</ol>'
         '<a href="#rest">Everything else</a><a href="#words">What the numbers mean</a></nav>'
@@ -173,6 +191,61 @@ def _overview(folder: VariantFolder, comparison: Comparison) -> str:
             for variants in page_variants(list(comparison.variants)).values()
         ]
     return "".join(parts)
+
+
+def _outputs(comparison: Comparison) -> str:
+    """Return what running the variants found, a sentence and the shares of each."""
+    if not comparison.outputs:
+        return _say("Not measured: only the weights were judged. Run `report` with `--samples`.")
+    return "".join(_output(comparison, variant) for variant in comparison.outputs)
+
+
+def _output(comparison: Comparison, variant: str) -> str:
+    outputs = comparison.outputs[variant]
+    details = " ".join(describe_details(comparison, variant))
+    counts = describe_counts(outputs)
+    parts = [
+        f"<h3>{escape(variant)}</h3>",
+        _say(describe_loss(comparison, variant)),
+        f"<p>{escape(details)}</p>",
+        *(_output_chart(chart, comparison, variant) for chart in OUTPUT_CHARTS.values()),
+        _shares(outputs),
+        f'<p class="quiet">{escape(counts)}</p>' if counts else "",
+        _curve(outputs),
+        f'<p class="quiet">{escape(" ".join(describe_check(outputs)))}</p>',
+    ]
+    return "".join(parts)
+
+
+def _output_chart(chart: OutputChart, comparison: Comparison, variant: str) -> str:
+    picture = chart.render(comparison, variant)
+    return _picture(picture) if picture is not None else ""
+
+
+def _shares(outputs: Outputs) -> str:
+    """Return the costliest quantizers, each with its share of the output's noise."""
+    rows = [
+        [
+            _name(name_group(group)),
+            _filled(group.share, format_share(group.share)),
+            escape(tables.spell_gain(group.restored_db)),
+        ]
+        for group in outputs.groups[:SHARES_SHOWN]
+    ]
+    rest = outputs.groups[SHARES_SHOWN:]
+    if rest:
+        share = sum(group.share for group in rest)
+        rows.append([f"the other {len(rest)}", _filled(share, format_share(share)), NOTHING])
+    head = ["Quantizer", "Share of the noise", "Gained when it alone is off"]
+    return _table(head, rows, "ranking") if rows else ""
+
+
+def _curve(outputs: Outputs) -> str:
+    if not outputs.recovered:
+        return ""
+    head = ["First by share in float", *(str(point.count) for point in outputs.recovered)]
+    levels = [format_db(point.sqnr_db) for point in outputs.recovered]
+    return _table(head, [["The output keeps", *levels]])
 
 
 def _one_dwarfs_the_rest(ranges: Sequence[LayerRanges]) -> bool:
@@ -361,8 +434,13 @@ def _badge(severity: str, label: str) -> str:
 def _bar(db: float) -> str:
     if math.isnan(db):
         return NOTHING
-    share, low = max(0.0, min(db / FULL_BAR_DB, 1.0)), " low" if db < 20 else ""
-    return f'<span class="bar{low}" style="--share:{share:.0%}">{format_decibels(db)}</span>'
+    return _filled(db / FULL_BAR_DB, format_decibels(db), " low" if db < 20 else "")
+
+
+def _filled(share: float, text: str, kind: str = "") -> str:
+    """Return text on a bar that is filled so far."""
+    part = 0.0 if math.isnan(share) else max(0.0, min(share, 1.0))
+    return f'<span class="bar{kind}" style="--share:{part:.0%}">{escape(text)}</span>'
 
 
 def _metric(page: LayerPage, variant: str, metric: str) -> float:
@@ -419,6 +497,7 @@ a { color: var(--link); text-decoration: none; }
 a:hover { text-decoration: underline; }
 h1 { font-size: 1.7rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 0 0 .75rem; }
+h3 { font-size: 1.05rem; margin: 1.25rem 0 .5rem; }
 header, .columns { max-width: 1560px; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 1.5rem; }
 header p { margin: .25rem 0 0; color: var(--quiet); }

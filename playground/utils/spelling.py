@@ -10,6 +10,7 @@ from .parameter_inspector import (
     Metric,
     MetricKind,
 )
+from .parameter_inspector.judging.phrases import format_share as spell_share
 
 NOTHING = "–"
 LOSSLESS = "lossless"
@@ -27,6 +28,7 @@ def format_number(number: float) -> str:
         return NOTHING
     if math.isinf(number):
         return "∞" if number > 0 else "−∞"
+    number += 0.0  # no minus before a zero
     return _minus(f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}")
 
 
@@ -36,6 +38,11 @@ def format_share(share: float, digits: int = 1) -> str:
         return NOTHING
     is_lost = share != 0 and round(abs(share), digits + 2) == 0
     return f"{100 * share:.1g}%" if is_lost else f"{share:.{digits}%}"
+
+
+def format_part(share: float) -> str:
+    """Return a share in whole percent, with a digit more where it would read 0 or 100."""
+    return NOTHING if math.isnan(share) else spell_share(share)
 
 
 def format_decibels(decibels: float) -> str:

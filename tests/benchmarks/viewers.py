@@ -1,6 +1,9 @@
 """Drives many viewers of one `marimo run`, each switching layers, and looks at what they are shown.
 
     python tests/benchmarks/viewers.py [--models FOLDER] [--network NAME] [--sessions 24]
+    python tests/benchmarks/viewers.py --measuring dscnn
+
+The second form lets one viewer measure the outputs of a network while another switches layers.
 
 A viewer speaks the page's own protocol: a websocket that tells the cells' outputs, a request for
 each choice in the dropdown, a request for each picture. Each picture is compared, byte for byte,
@@ -49,6 +52,9 @@ RUN_SECONDS = 120.0
 
 _DROPDOWN = re.compile(
     r"<marimo-ui-element object-id='([^']+)'[^>]*>\s*<marimo-dropdown ([^>]*)>", re.DOTALL
+)
+_BUTTON = re.compile(
+    r"<marimo-ui-element object-id='([^']+)'[^>]*>\s*<marimo-button ([^>]*)>", re.DOTALL
 )
 _IMAGE = re.compile(r"<img\b[^>]*>")
 _ATTRIBUTE = re.compile(r"""\b(src|alt|data-label|data-options)=(?:'([^']*)'|"([^"]*)")""")
@@ -295,8 +301,20 @@ class Viewer:
                 found[attributes.get("alt", "")] = attributes.get("src", "")
         return found
 
+    def find_button(self, label: str) -> str | None:
+        """Return the id of a button, None where the page does not show it."""
+        for shown in self.outputs.values():
+            for object_id, attributes in _BUTTON.findall(shown):
+                if label in _attributes(attributes).get("data-label", ""):
+                    return str(object_id)
+        return None
+
     def choose(self, object_id: str, option: str) -> None:
-        body = json.dumps({"objectIds": [object_id], "values": [[option]]})
+        self.send(object_id, [option])
+
+    def send(self, object_id: str, value: object) -> None:
+        """Set the value of a control; that of a button counts its clicks."""
+        body = json.dumps({"objectIds": [object_id], "values": [value]})
         headers = {"Content-Type": "application/json", "Marimo-Session-Id": self.name}
         self._request("POST", "/api/kernel/set_ui_element_value", body, headers)
 
@@ -489,6 +507,56 @@ async def _browse(
     return seen
 
 
+async def measure_beside(
+    models: Path, network: str, layers: Sequence[Layer], measured: str, pause: float
+) -> tuple[list[Switch], float, list[str]]:
+    """Let one viewer switch layers for as long as another measures the outputs of a network.
+
+    Returns:
+        the switches, the seconds that the measuring took, and the errors of both.
+    """
+    others = {alt for layer in layers for alt in layer.pictures}
+    async with serve(models) as server, AsyncExitStack() as opened:
+        asks = await opened.enter_async_context(open_viewer(server, "s_measure", measured))
+        looks = await opened.enter_async_context(open_viewer(server, "s_looking", network))
+        options, done = _match_options(looks, layers), asyncio.Event()
+        for layer in layers:  # what is drawn for the first time is another question
+            await looks.switch(options[layer.name], layer, others)
+
+        async def measure() -> float:
+            start = time.perf_counter()
+            button = asks.find_button("Measure on")
+            assert button is not None, "there is nothing to measure"
+            await asyncio.to_thread(asks.send, button, 1)
+            while asks.find_button("Stop") is None:
+                await asks.wait_until_rests()
+            while asks.find_button("Stop") is not None:
+                await asks.wait_until_rests()
+            done.set()
+            return time.perf_counter() - start
+
+        pauses = itertools.takewhile(lambda _: not done.is_set(), itertools.repeat(pause))
+        seconds, switches = await asyncio.gather(
+            measure(), _browse(looks, layers, options, others, pauses)
+        )
+        return switches, seconds, [*asks.errors, *looks.errors]
+
+
+def measuring(
+    models: Path, network: str, layers: Sequence[Layer], measured: str, pause: float
+) -> int:
+    switches, seconds, errors = asyncio.run(
+        measure_beside(models, network, layers, measured, pause)
+    )
+    waits = sorted(switch.seconds for switch in switches)
+    print(f"{measured} measured                   {seconds:8.2f} s")
+    print(f"{len(waits):3d} switches meanwhile, median    {statistics.median(waits):8.2f} s")
+    print(f"{len(waits):3d} switches meanwhile, p95       {waits[int(0.95 * len(waits))]:8.2f} s")
+    for error in errors[:5]:
+        print(error)
+    return 1 if errors or any(switch.wrong for switch in switches) else 0
+
+
 def hurry(models: Path, network: str, layers: Sequence[Layer], seconds: float) -> int:
     seen = asyncio.run(visit(models, network, layers, seconds=seconds))
     grown = (seen.rest_after - seen.rest_before) / 2**20
@@ -507,8 +575,12 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=2.0)
     parser.add_argument("--layers", type=int, help="visit only the first of them")
     parser.add_argument("--hurry", type=float, help="two viewers without a pause, so many seconds")
+    parser.add_argument("--measuring", metavar="NETWORK", help="that another viewer measures")
     arguments = parser.parse_args()
     layers, alone = render_alone(arguments.models / arguments.network, arguments.layers)
+    if arguments.measuring:
+        asked = (arguments.measuring, arguments.pause)
+        return measuring(arguments.models, arguments.network, layers, *asked)
     if arguments.hurry:
         return hurry(arguments.models, arguments.network, layers, arguments.hurry)
     driven = asyncio.run(

@@ -17,7 +17,9 @@ from ..parameter_inspector import (
     MeasuredWeight,
     count_codes,
     describe_refusal,
+    list_layer_activations,
 )
+from .activation_charts import list_activations, render_activations
 from .channel_charts import render_channels
 from .code_charts import render_codes
 from .style import Picture, color_variants
@@ -35,12 +37,14 @@ class LayerChart:
         render: takes the comparison, the layer's name, and whether counts are logarithmic (None:
             the chart decides). Returns None where the layer has nothing of the kind.
         has_counts: whether there is an axis of counts to be logarithmic.
+        of_outputs: whether it needs what running the variants found.
         reads_again: what is done meanwhile where the weights are read once more, else empty.
     """
 
     caption: str
     render: Render
     has_counts: bool = True
+    of_outputs: bool = False
     reads_again: str = ""
 
 
@@ -60,6 +64,11 @@ def _has_weights(histograms: Histograms) -> bool:
 def _draw_channels(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
     measured = list_quantized(comparison, layer)
     return render_channels(measured, _colors(comparison), about=layer) if measured else None
+
+
+def _draw_activations(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+    shown = list_activations(list_layer_activations(comparison, layer))
+    return render_activations(shown, _colors(comparison), log=log, about=layer) if shown else None
 
 
 def _draw_codes(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
@@ -83,6 +92,13 @@ LAYER_CHARTS: Mapping[str, LayerChart] = {
         "between them.",
         _draw_histograms,
         reads_again="Counting",
+    ),
+    "activations": LayerChart(
+        "**The activations**: how often each value flowed in and out. **Held** is the range that "
+        "the scale can hold, **seen** what flowed; what was cut off is red, and between the marks "
+        "are all values but the largest thousandth. **Costs** is its share of the noise.",
+        _draw_activations,
+        of_outputs=True,
     ),
     "channels": LayerChart(
         "**The channels**: the range of each output channel as a bar, the range of the float "

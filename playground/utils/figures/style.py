@@ -7,7 +7,8 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ VALUES = "weight, dequantized"
 # Of no variant; where it stands, a shape or a place says the same.
 ALERT = "#d6336c"
 SELECTED = "#e8590c"
+# Of what is quantized, in the charts of what the output loses: a filling says the same.
+WEIGHT_COLOR, ACTIVATION_COLOR = "#5b6fb8", "#c9781e"
 
 DPI = 200  # twice what the page shows, for sharp text
 PAGE_WIDTH = 10.0  # inches; the page scales it to its column
@@ -78,6 +81,36 @@ def shorten_together(names: Sequence[str]) -> list[str]:
     # Character by character, then back to the last separator: names are not always paths.
     shared = re.sub(r"[^/._;]*$", "", os.path.commonprefix(list(names)))  # noqa: RUF071
     return [shorten(f"…{name.removeprefix(shared)}") for name in names]
+
+
+def shorten_apart(names: Sequence[str], length: int = LABEL_LENGTH) -> list[str]:
+    """Return every name shortened by leaving out the parts of a path that most names have.
+
+    What tells the names apart stays, numbers before words, and the last part always does.
+    """
+    paths = [re.findall(r"[^/]*/|[^/]+", name) for name in names]
+    common = Counter(part for path in {tuple(path) for path in paths} for part in set(path))
+    count = len({tuple(path) for path in paths})
+    return [shorten(_leave_out(path, common, count, length), length) for path in paths]
+
+
+def _leave_out(path: Sequence[str], common: Mapping[str, int], count: int, length: int) -> str:
+    """Return a path without its most common parts, as many as have to go; ``…`` stands for them."""
+    kept: list[str] = list(path)
+
+    def stays(i: int) -> tuple[bool, int, int]:
+        has_number = any(map(str.isdigit, path[i])) and common[path[i]] < count
+        return has_number, -common[path[i]], i
+
+    for i in sorted(range(len(path) - 1), key=stays):
+        if len(_join(kept)) <= length:
+            break
+        kept[i] = "…"
+    return _join(kept)
+
+
+def _join(parts: Sequence[str]) -> str:
+    return re.sub("…+", "…", "".join(parts))
 
 
 def color_variants(variants: Sequence[str]) -> dict[str, str]:

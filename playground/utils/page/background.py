@@ -42,10 +42,7 @@ def start_beside(work: Callable[[Progress, Cancelled], None], set_progress: Tell
 
     It is cancelled with the page, and when the cell that started it runs again.
     """
-    viewer, said = threading.current_thread(), [0.0]
-
-    def cancelled() -> bool:
-        return not viewer.is_alive() or mo.current_thread().should_exit
+    cancelled, said = watch_viewer(), [0.0]
 
     def progress(done: int, total: int, layer_name: str) -> None:
         if time.monotonic() - said[0] > SECONDS_BETWEEN_NEWS and not cancelled():
@@ -53,6 +50,15 @@ def start_beside(work: Callable[[Progress, Cancelled], None], set_progress: Tell
             set_progress((done, total, layer_name))
 
     mo.Thread(target=lambda: work(progress, cancelled), daemon=True).start()
+
+
+def watch_viewer() -> Cancelled:
+    """Return what tells, in a thread of marimo's, that who is looking now has left.
+
+    Or that the cell which started the thread has run again.
+    """
+    viewer = threading.current_thread()
+    return lambda: not viewer.is_alive() or mo.current_thread().should_exit
 
 
 def takes_long(summaries: Iterable[VariantSummary]) -> bool:

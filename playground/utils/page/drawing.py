@@ -38,7 +38,7 @@ def spin_if_many(text: str, count: int) -> AbstractContextManager[Any]:
 
 
 def draw_layer_chart(
-    name: str, comparison: Comparison, files: Hashable, layer: str, log: bool = False
+    name: str, comparison: Comparison, files: Hashable, layer: str, log: bool | None = False
 ) -> Picture:
     """Return one of `LAYER_CHARTS`; one without a PNG where the layer has nothing to draw."""
     chart = LAYER_CHARTS[name]
@@ -47,7 +47,8 @@ def draw_layer_chart(
         with spin_if_many(chart.reads_again, _count_weights(comparison, layer, chart.reads_again)):
             return chart.render(comparison, layer, log) or NOTHING_DRAWN
 
-    return pictures.get((name, files, layer, log), draw)
+    outputs = tuple(comparison.outputs.values()) if chart.of_outputs else ()
+    return pictures.get((name, files, layer, log, *outputs), draw)
 
 
 def _count_weights(comparison: Comparison, layer: str, reads_again: str) -> int:

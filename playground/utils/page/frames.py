@@ -40,6 +40,13 @@ PAGE_STYLE = """
 .playground-skip:focus { position: static; opacity: 1; }
 .playground-progress { display: flex; gap: 0.75rem; align-items: center; flex-wrap: wrap; }
 .playground-progress span { overflow-wrap: anywhere; }
+.playground-progress progress { min-width: 14rem; }
+.playground-loss { border-left: 4px solid #80808066; margin: 0.25rem 0;
+  padding: 0.1rem 0 0.1rem 1rem; }
+.playground-loss p { font-size: 1.2rem; line-height: 1.45; font-weight: 500; margin: 0 0 0.5rem; }
+.playground-loss > div, .playground-loss > details { margin-top: 0.2rem; }
+.playground-error { border-color: #d6336c; } .playground-warning { border-color: #d9822b; }
+.playground-note { border-color: #4c8fd0; } .playground-fine { border-color: #3aa17e; }
 .playground-code { overflow-x: auto; max-height: 26rem; padding: 0.75rem; margin: 0;
   border: 1px solid #80808033; border-radius: 4px; font-size: 0.8rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }

@@ -66,7 +66,8 @@ def show_verdict(
     findings: Sequence[Finding], ranked: Sequence[tables.RankedLayer]
 ) -> mo.Html | None:
     """Return the state of the network in a sentence, and what is wrong with its files."""
-    kind = KINDS[tables.worst_severity(findings)]
+    settled = tables.is_settled(ranked)
+    kind = KINDS[tables.worst_severity(findings)] if findings or settled else "info"
     about_files = show_findings(tables.select_about(findings, ""))
     return stack([say([tables.summarize_findings(findings, ranked)], kind), *about_files])
 

@@ -14,7 +14,6 @@ from ..parameter_inspector import (
     Comparison,
     Model,
     VariantFolder,
-    can_measure,
     measure_changes,
     write_changed_model,
 )
@@ -67,7 +66,7 @@ def create_run_buttons(
 
 def has_samples(folder: VariantFolder) -> bool:
     """Whether models can be run here on samples of the folder."""
-    return can_measure() and _find_samples(folder).is_file()
+    return _find_samples(folder).is_file()
 
 
 def _find_samples(folder: VariantFolder) -> Path:
@@ -78,8 +77,8 @@ def show_buttons(folder: VariantFolder, *buttons: mo.Html) -> mo.Html:
     """Return the buttons in a line, and a sentence where there is nothing to run."""
     line = mo.hstack(buttons, justify="start", wrap=True)
     why = (
-        "To run models, install onnxruntime and put samples.npz into the folder: the inputs by "
-        "name, and labels if there are any."
+        "To run models, put samples.npz into the folder: the inputs by name, and labels if there "
+        "are any."
     )
     return line if has_samples(folder) else mo.vstack([line, say([why])])
 

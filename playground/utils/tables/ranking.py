@@ -14,18 +14,24 @@ import pandas as pd
 from ..parameter_inspector import (
     MARKS,
     METRICS,
+    MOVING,
     RULES,
     SEVERITIES,
     Comparison,
     Finding,
     LayerRanges,
+    MeasuredLayer,
     MeasuredWeight,
     Metric,
+    Role,
+    measure_layers,
 )
 from ..spelling import (
     NOTHING,
+    format_decibels,
     format_metric,
     format_number,
+    format_part,
     mark_severity,
     name_metric,
     spell_count,
@@ -35,7 +41,8 @@ from .layer_tables import MEANINGS
 from .pairing_tables import mark_evidence
 
 RANKING_MEANINGS = {
-    "layer": "every layer that has weights, or a finding; the worst is first",
+    "layer": "every layer that has weights, a finding or, once measured, a quantizer; the worst "
+    "is first",
     "variant": "the quantized file that the numbers are of",
     "severity": "the worst of the layer's findings: ✕ error, ▲ warning, ● note",
     "finding": "what is wrong with the layer, the worst first",
@@ -49,14 +56,77 @@ RANKING_MEANINGS = {
 WORST_FIRST = METRICS[0].name
 
 
+@dataclass(frozen=True)
+class RunColumn:
+    """A column of what running the variant found. ``heading``, with the unit where it has one."""
+
+    heading: str
+    meaning: str
+    compute: Callable[[MeasuredLayer], float]
+    write: Callable[[float], str]
+
+
+RUN_COLUMNS = (
+    RunColumn(
+        "share",
+        "part of the noise at the output that the layer's quantizers cause: those of its weight, "
+        "of what flows in and of what flows out; one between two layers counts for both",
+        lambda run: run.share,
+        format_part,
+    ),
+    RunColumn(
+        "by weight",
+        "the share of its weight and bias",
+        lambda run: run.share_of(Role.WEIGHT),
+        format_part,
+    ),
+    RunColumn(
+        "by inputs",
+        "the share of what flows in",
+        lambda run: run.share_of(Role.INPUT),
+        format_part,
+    ),
+    RunColumn(
+        "by outputs",
+        "the share of what flows out",
+        lambda run: run.share_of(Role.OUTPUT),
+        format_part,
+    ),
+    RunColumn(
+        "output alone, dB",
+        "SQNR of the network's output where only this layer is quantized",
+        lambda run: run.alone_db,
+        format_decibels,
+    ),
+    RunColumn(
+        "activations, dB",
+        "SQNR of what flows in or out, the lowest, where all before it is float",
+        lambda run: run.worst_local_db,
+        format_decibels,
+    ),
+    RunColumn(
+        "clipped",
+        "part of what flows in or out that its scale cuts off, the largest",
+        lambda run: run.clipped_share,
+        format_part,
+    ),
+)
+
+
 @dataclass(frozen=True, eq=False)
 class RankedLayer:
-    """A row of the ranking: a layer of one variant. ``measured`` is None where it has no weight."""
+    """A row of the ranking: a layer of one variant.
+
+    Attributes:
+        measured: its weight; None where it has none.
+        run: what running the variant found of it; None before that.
+    """
 
     layer_name: str
     variant: str
     measured: MeasuredWeight | None
     findings: tuple[Finding, ...]
+    run: MeasuredLayer | None = None
 
     @property
     def severity(self) -> str:
@@ -72,10 +142,12 @@ class RankedLayer:
 
     @property
     def badness(self) -> tuple[float, ...]:
-        """Sorts the worst first: by its worst channel, or by what is known without a float weight.
+        """Sorts the worst first: by its share of the noise, until measured by its worst channel.
 
         An error that leaves nothing to compare comes first; what was not changed comes last.
         """
+        if self.run is not None and not math.isnan(self.run.noise):
+            return 0.5, -self.run.share
         decibels, disparity = self.metric(WORST_FIRST), self.metric("range_disparity")
         severity = [*SEVERITIES, ""].index(self.severity)
         unknown = 0 if self.severity == "error" else 2
@@ -92,18 +164,36 @@ def rank_layers(comparison: Comparison, findings: Sequence[Finding]) -> list[Ran
     for finding in findings:
         if finding.layer_name:
             about.setdefault((finding.layer_name, finding.variant), []).append(finding)
-    places += [*comparison.unavailable, *about]
+    runs = list_runs(comparison)
+    places += [*comparison.unavailable, *about, *runs]
     ranked = [
         RankedLayer(
             layer,
             variant,
             comparison.find_measured(layer, variant),
             tuple(about.get((layer, variant), ())),
+            runs.get((layer, variant)),
         )
         for layer, variant in dict.fromkeys(places)
     ]
     shown = [one for one in ranked if one.variant in judged or one.findings]
     return sorted(shown, key=lambda one: one.badness)
+
+
+def list_runs(comparison: Comparison) -> dict[tuple[str, str], MeasuredLayer]:
+    """Return what running found of each layer, by layer and variant.
+
+    Without those that only pass on what others made: their quantizers are those of the others.
+    """
+    if not comparison.outputs:
+        return {}
+    layers = {layer.name: layer for layer in comparison.layers()}
+    return {
+        (name, variant): found
+        for variant in comparison.outputs
+        for name, found in measure_layers(comparison, variant).items()
+        if layers[name].op_type not in MOVING or comparison.find_measured(name, variant)
+    }
 
 
 def list_judged(comparison: Comparison) -> list[str]:
@@ -139,12 +229,16 @@ def create_ranking(ranked: Sequence[RankedLayer], comparison: Comparison) -> pd.
         "severity": [mark_severity(one.severity) for one in ranked],
         "finding": [name_findings(one.findings) for one in ranked],
     }
+    for column in RUN_COLUMNS:
+        cells = [math.nan if one.run is None else column.compute(one.run) for one in ranked]
+        columns |= {} if np.isnan(cells).all() else {column.heading: cells}
     numbers = {name_metric(m): [one.metric(m.name) for one in ranked] for m in METRICS}
     numbers["width"] = [one.metric("range_high") - one.metric("range_low") for one in ranked]
     unknown = [name for name, column in numbers.items() if np.isnan(column).all()]
     columns |= {name: numbers[name] for name in numbers if name not in unknown}
     pairings, known = comparison.pairings, [one.measured for one in ranked]
-    columns["operator"] = [m.layer.op_type if m else NOTHING for m in known]
+    operators = {layer.name: layer.op_type for layer in comparison.layers()}
+    columns["operator"] = [operators.get(one.layer_name, NOTHING) for one in ranked]
     columns["data type"] = [m.weight.data_type if m else NOTHING for m in known]
     columns["granularity"] = [
         m.quantization.granularity if m and m.quantization else NOTHING for m in known
@@ -171,12 +265,15 @@ def size_columns(table: pd.DataFrame) -> dict[str, int]:
 def explain_ranking(table: pd.DataFrame) -> dict[str, str]:
     """Return a sentence for each column of the ranking: what a metric is, and how it is counted."""
     metrics = {name_metric(metric): metric.definition for metric in METRICS}
+    metrics |= {column.heading: column.meaning for column in RUN_COLUMNS}
     return {str(name): (RANKING_MEANINGS | metrics)[str(name)] for name in table.columns}
 
 
 def format_ranking(table: pd.DataFrame) -> dict[str, str | Callable[..., Any]]:
     """Return how each column of numbers is written."""
+    formats: dict[str, Callable[[float], str]]
     formats = {name_metric(metric): partial(format_metric, metric) for metric in METRICS}
+    formats |= {column.heading: column.write for column in RUN_COLUMNS}
     numbers = map(str, table.select_dtypes("number"))
     return {name: partial(_format_cell, formats.get(name, format_number)) for name in numbers}
 
@@ -204,7 +301,14 @@ def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer
         if compared
         else "there is no float original to compare with, so the errors themselves are not known"
     )
-    return f"No findings: none of the {len(RULES)} rules found anything wrong; {known}."
+    so = "No findings" if is_settled(ranked) else "Weights look fine; activations not measured"
+    return f"{so}: none of the {len(RULES)} rules found anything wrong; {known}."
+
+
+def is_settled(ranked: Sequence[RankedLayer]) -> bool:
+    """Whether every quantized variant was run: before that, no findings say little."""
+    run = {one.variant for one in ranked if one.run is not None}
+    return {one.variant for one in ranked if one.is_quantized} <= run
 
 
 def create_metric_options() -> dict[str, Metric]:
