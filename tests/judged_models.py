@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import planted_activation_faults  # noqa: F401 - lists its faults beside the others
 import pytest
 from planted_faults import FAULTS, Fault, problems_of
 

@@ -25,7 +25,7 @@ from models_for_tests import (
     quantized_statically,
 )
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantFormat, QuantType
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic
 
 from playground.utils.parameter_inspector import compare_variants, load_model
 from playground.utils.parameter_inspector.judging.rules import Finding, find_problems
@@ -77,7 +77,7 @@ def float_network(**changed: np.ndarray) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quietly() -> Any:
+def quietly() -> Any:
     """onnxruntime's quantizer advises to pre-process every model, through the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -91,7 +91,7 @@ def quantized(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
     copy = onnx.load_from_string(
         model.SerializeToString()
     )  # the quantizer changes what it is given
-    with tempfile.TemporaryDirectory() as folder, _quietly():
+    with tempfile.TemporaryDirectory() as folder, quietly():
         return quantized_statically(copy, Path(folder), **options)
 
 
@@ -325,16 +325,49 @@ def wide_pointwise() -> Variants:
     return pair(quantized(original, **UINT8_PER_TENSOR), original)
 
 
-@plant(
-    "range-disparity",
-    "depthwise",
-    "error",
-    channel_collapse="one filter 400 times as wide as the others leaves those without codes",
-)
+@plant("channel-collapse", "depthwise", "error")
 def folded_filter() -> Variants:
     """one depthwise filter is 400 times wider, as batch-norm folding makes them."""
     original = float_network(W2=_narrowed("W2", 1, 400))
     return pair(quantized(original, **UINT8_PER_TENSOR), original)
+
+
+@plant("does-not-load", "", "error")
+def attribute_of_a_later_opset() -> Variants:
+    """an attribute that the opset does not have, as the axis of opset 11 and 12."""
+    model = healthy_int8()
+    node = next(n for n in model.graph.node if n.op_type == "DequantizeLinear")
+    node.attribute.append(onnx.helper.make_attribute("block_size", 0))
+    return pair(model)
+
+
+@plant("wasted-bytes", "", "note")
+def constant_that_nobody_reads() -> Variants:
+    """a constant of 40,000 bytes that no node reads."""
+    model = healthy_int8()
+    left = np.zeros((100, 100), np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(left, "left_over"))
+    return pair(model)
+
+
+@plant("other-network", "", "error")
+def weights_of_another_run() -> Variants:
+    """every weight is drawn anew: another training run."""
+    rng, arrays = np.random.default_rng(99), float_arrays()
+    drawn = {
+        name: rng.normal(0, 0.1, array.shape).astype(np.float32)
+        for name, array in arrays.items()
+        if name.startswith("W")
+    }
+    return pair(quantized(float_network(**drawn), **UINT8_PER_TENSOR))
+
+
+@plant("dead-weight", "pointwise", "error")
+def codes_that_were_lost() -> Variants:
+    """every code of a layer is the zero-point."""
+    model = healthy_int8()
+    write(model, "W3_quantized", np.zeros_like(read(model, "W3_quantized")))
+    return pair(model)
 
 
 @plant("clipping", "conv1", "warning")
@@ -775,6 +808,10 @@ def healthy_models() -> dict[str, Callable[[], Variants]]:
         "uniform": lambda: _of(W3=_uniform()),
         "mean kernel alone": lambda: {"variant": _of(W2=_mean())["variant"]},
         "mean kernel": lambda: _of(W2=_mean()),
+        "scales widened for the bias": lambda: _of(b1=1e7 * float_arrays()["b1"]),
+        "zeros at the rail alone": zeros_at_the_rail,
+        "a few channels barely weak": lambda: _of(UINT8_PER_TENSOR, W3=_narrowed("W3", 1, 0.07)),
+        "all of one operator left out, dynamic": left_out_of_dynamic,
         "table quantized for both": lambda: pair(tied_network(True, True),
                                                  tied_network(False, False)),
     }  # fmt: skip
@@ -783,6 +820,27 @@ def healthy_models() -> dict[str, Callable[[], Variants]]:
 def _of(options: Mapping[str, Any] = INT8_PER_CHANNEL, **changed: np.ndarray) -> Variants:
     original = float_network(**changed)
     return pair(quantized(original, **options), original)
+
+
+def zeros_at_the_rail() -> Variants:
+    """Return weights that are zero or more, mostly zero: the lowest code is the zero-point."""
+    rng = np.random.default_rng(9)
+    weight = np.where(rng.random(SHAPES["W3"]) < 0.85, 0, rng.random(SHAPES["W3"]))
+    model = quantized(float_network(W3=weight.astype(np.float32)), **UINT8_PER_TENSOR)
+    assert read(model, "W3_zero_point") == 0
+    return {"variant": model}
+
+
+def left_out_of_dynamic() -> Variants:
+    """Return a build of `quantize_dynamic` of which most weights are a Conv's, in float."""
+    original = float_network()
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        source, target = Path(folder, "float.onnx"), Path(folder, "dynamic.onnx")
+        onnx.save(original, source)
+        quantize_dynamic(
+            source, target, op_types_to_quantize=["MatMul"], weight_type=QuantType.QUInt8
+        )
+        return pair(onnx.load(target), original)
 
 
 def _sparse(share: float) -> np.ndarray:

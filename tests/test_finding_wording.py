@@ -6,7 +6,16 @@ import re
 
 import pytest
 from judged_models import each_fault, finding_of, planted
+from planted_faults import narrow_channels
 
+from playground.utils.parameter_inspector import (
+    Outputs,
+    SampleKind,
+    Split,
+    compare_variants,
+    find_problems,
+    load_model,
+)
 from playground.utils.parameter_inspector.judging import (
     file_facts,
     parameter_facts,
@@ -34,16 +43,40 @@ def test_evidence_has_numbers_or_names_and_both_sentences_end(fault):
         assert all(isinstance(name, str) for name in finding.numbers)
 
 
-def test_a_remedy_names_the_layer_and_a_neighbour_to_exclude():
+def test_a_remedy_names_the_layer_and_what_reads_it():
     remedy = describe_remedy(finding_of("narrow_channels"))
-    assert "nodes_to_exclude=['conv1', 'depthwise']" in remedy
-    assert "disabled_optimizers=['WeightBiasQuantization']" in remedy
+    assert "nodes_to_exclude=['conv1', 'relu1', 'depthwise']" in remedy
 
 
-def test_a_layer_without_a_neighbour_next_to_it_is_excluded_alone_with_the_optimizer_off():
+def test_a_layer_that_nothing_quantized_reads_is_excluded_alone():
     remedy = describe_remedy(finding_of("narrow_channels_int4"))
     assert "nodes_to_exclude=['fc']" in remedy
-    assert "disabled_optimizers=['WeightBiasQuantization']" in remedy
+
+
+@pytest.mark.parametrize(
+    ("weights_noise", "sentence"),
+    [
+        (
+            0.001,
+            "But weights are not the limit here: activations cost 91% of what the output loses",
+        ),
+        (0.03, "Measured, weights cost 75% of what the output loses."),
+    ],
+)
+def test_a_remedy_for_weights_says_whether_they_are_the_limit_where_it_was_measured(
+    weights_noise, sentence
+):
+    variants = narrow_channels()
+    comparison = compare_variants({name: load_model(model) for name, model in variants.items()})
+    assert "cost" not in remedy_of_collapse(comparison)
+    split = Split(30.0, 20.0, weights_noise, 0.01)
+    outputs = Outputs((), (), SampleKind.FILE, 1, split=split, sqnr_db=19.0)
+    assert sentence in remedy_of_collapse(comparison.with_outputs({"variant": outputs}))
+
+
+def remedy_of_collapse(comparison):
+    found = find_problems(comparison)
+    return describe_remedy(next(one for one in found if one.rule == "channel-collapse"))
 
 
 def test_disparity_says_that_a_layer_is_depthwise():

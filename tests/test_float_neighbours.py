@@ -1,4 +1,4 @@
-"""A layer excluded with its neighbour stays in float in onnxruntime."""
+"""A layer excluded with what reads it stays in float in onnxruntime."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from playground.utils.parameter_inspector import list_layers, load_model
-from playground.utils.parameter_inspector.judging.float_neighbours import find_neighbour
+from playground.utils.parameter_inspector.judging.float_neighbours import find_readers
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 @pytest.mark.parametrize(
-    ("name", "neighbour"),
+    ("name", "readers"),
     [
-        ("/stack2/conv1/Conv", "/stack2/conv2/Conv"),  # behind it
-        ("/stack2/conv2/Conv", "/stack2/conv1/Conv"),  # before it: an Add is behind
-        ("/stack2/skip/conv/Conv", None),  # a branch on one side, an Add on the other
+        ("/stack2/conv1/Conv", ["/stack2/conv2/Conv"]),  # behind its Relu
+        ("/stack2/conv2/Conv", []),  # an Add is behind
+        ("/stack2/skip/conv/Conv", []),
     ],
 )
-def test_a_layer_excluded_with_its_neighbour_stays_float_in_onnxruntime(tmp_path, name, neighbour):
+def test_a_layer_excluded_with_its_readers_stays_float_in_onnxruntime(tmp_path, name, readers):
     path = MODELS / "resnet8" / "fp32.onnx"
     layers = list_layers(load_model(path))
-    found = find_neighbour(next(one for one in layers if one.name == name), layers)
-    assert (found.name if found else None) == neighbour
-    if found is None:
-        return
-    excluded = quantized_without(path, [name, neighbour], tmp_path)
+    found = find_readers(next(one for one in layers if one.name == name), layers)
+    assert [one.name for one in found if one.op_type == "Conv"] == readers
+    excluded = quantized_without(path, [name, *(one.name for one in found)], tmp_path)
     assert name in {node.name for node in excluded.graph.node if node.op_type in FLOAT_CONVOLUTIONS}
 
 

@@ -62,6 +62,10 @@ from .facts import (
     SampleKind,
     UnplacedReason,
 )
+from .judging.causes import (
+    FindingGroup,
+    group_by_cause,
+)
 from .judging.channel_states import (
     living_channels,
 )
@@ -74,6 +78,13 @@ from .judging.finding_wording import (
 from .judging.findings import (
     SEVERITIES,
     Finding,
+)
+from .judging.float_neighbours import (
+    list_nodes_left_out_along,
+)
+from .judging.group_words import (
+    describe_group,
+    describe_group_remedy,
 )
 from .judging.measured_words import (
     REPEATABLE_DB,
@@ -97,6 +108,7 @@ from .judging.phrases import (
 )
 from .judging.rules import (
     RULES,
+    WEIGHT_RULES,
     find_problems,
 )
 from .judging.thresholds import (
@@ -214,6 +226,9 @@ from .running.endings import (
 from .running.limits import (
     Limits,
 )
+from .running.loading import (
+    find_refused,
+)
 from .running.measured_outputs import (
     MOST_SAMPLES,
     measure_outputs,
@@ -259,6 +274,7 @@ __all__ = [
     "RULES",
     "SEVERITIES",
     "TITLES",
+    "WEIGHT_RULES",
     "ActivationStatistics",
     "Candidate",
     "Change",
@@ -270,6 +286,7 @@ __all__ = [
     "ErrorSteps",
     "Evidence",
     "Finding",
+    "FindingGroup",
     "Folding",
     "Grid",
     "GroupNoise",
@@ -358,6 +375,8 @@ __all__ = [
     "describe_folding",
     "describe_given",
     "describe_grid",
+    "describe_group",
+    "describe_group_remedy",
     "describe_loss",
     "describe_progress",
     "describe_refusal",
@@ -372,7 +391,9 @@ __all__ = [
     "find_missed",
     "find_networks",
     "find_problems",
+    "find_refused",
     "format_level",
+    "group_by_cause",
     "identify_file",
     "identify_folder",
     "is_float",
@@ -383,6 +404,7 @@ __all__ = [
     "list_inputs",
     "list_layer_activations",
     "list_layers",
+    "list_nodes_left_out_along",
     "list_options",
     "living_channels",
     "load_model",

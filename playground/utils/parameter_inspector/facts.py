@@ -88,6 +88,7 @@ class RefusalKind(Enum):
     GRAPH_TOO_LARGE = auto()
     GRAPH_UNREADABLE = auto()
     NAME_NOT_TEXT = auto()
+    NAME_DEFINED_TWICE = auto()
     FUNCTION_CALLS_ITSELF = auto()
     TOO_MANY_NODES = auto()
     # What stands in the way of measuring.

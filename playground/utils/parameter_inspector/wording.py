@@ -112,6 +112,10 @@ _REFUSALS: dict[RefusalKind, str] = {
     ),
     _K.GRAPH_UNREADABLE: "{name}: the graph cannot be understood: {reason}",
     _K.NAME_NOT_TEXT: "{name}: a name in it is not UTF-8 text; the file is damaged",
+    _K.NAME_DEFINED_TWICE: (
+        "{name}: the name {value!r} is defined twice, by {named}, so no runtime opens the file: "
+        "rename one and quantize again"
+    ),
     _K.FUNCTION_CALLS_ITSELF: "{name}: function {operator!r} calls itself",
     _K.TOO_MANY_NODES: ("{name}: its functions expand to {count:,} nodes, more than {limit:,}"),
     _K.ORIGINAL_SHAPE: (

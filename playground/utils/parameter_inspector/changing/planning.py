@@ -13,14 +13,16 @@ import numpy as np
 
 from ..measuring.comparison import Comparison
 from ..measuring.metrics import MeasuredWeight
-from ..quantization import UnavailableError
+from ..measuring.network_identity import identify_network
+from ..quantization import UnavailableError, numpy_dtype
+from ..reading.file_bytes import find_float_behind
 from ..records import WeightTensor
 from ..sharing import WorkCancelledError
 from .candidates import Candidate, list_candidates, sensible_schemes
 from .originals import find_original, read_original
 from .requantizing import count_bytes
 from .runtime_support import why_not_run
-from .schemes import Scheme, scheme_of
+from .schemes import Scheme, data_type_bits, scheme_of
 
 # What a plan may hold of the codes that its search makes, so that they are written as they are:
 # of a larger model the chosen ones are made once more.
@@ -192,6 +194,11 @@ def list_options(
         known = ", ".join(comparison.variants)
         raise ValueError(f"{variant_name!r} is none of the variants {known}")
     layer_names = _list_weights(comparison, variant_name)
+    identity = identify_network(comparison, variant_name)
+    if identity is not None and identity.is_other_network:
+        # A mix of two networks is one that nobody trained.
+        reason = f"this is not the network of {identity.original}: the two are not mixed"
+        return (), dict.fromkeys(layer_names, reason)
     options: list[LayerOptions] = []
     left_out: dict[str, str] = {}
     for done, layer_name in enumerate(layer_names, 1):
@@ -279,6 +286,12 @@ def read_current(weight: WeightTensor) -> tuple[Scheme, int, str]:
     if scheme is None or quantization is None:
         raise ValueError(f"{weight.data_type} codes have no scheme to start from")
     byte_count = count_bytes(quantization, weight.source.shape)
+    behind = find_float_behind(weight.source)
+    if behind is not None:  # the file holds the float weight, and quantizes it as it is opened
+        byte_count += math.prod(behind.shape) * numpy_dtype(behind.data_type).itemsize
+        byte_count -= math.ceil(
+            data_type_bits(quantization.data_type) * math.prod(weight.source.shape) / 8
+        )
     return scheme, byte_count, quantization.scale_source.data_type
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from ..measuring.comparison import Comparison
 from ..measuring.metrics import (
     MeasuredWeight,
+    bias_scale,
     channel_max_abs,
     channel_sqnr_db,
     representable_limits,
 )
 from ..measuring.sqnr import are_judged
 from ..operators import operator_named
-from ..quantization import Quantization, is_integer, numpy_dtype
+from ..quantization import Quantization, UnavailableError, is_integer, numpy_dtype
 from ..records import Layer, WeightTensor
 
 # A channel is weak when its SQNR is below this at 8 bits; each bit less is allowed 6.02 dB less.
@@ -36,6 +37,10 @@ WIDE_GAIN_DB = 6.0
 CLIPPING_GAIN_DB = 3.0
 # What the codes' rounding cannot explain: TFLite's debugger suspects RMSE / scale above 0.7.
 STRAYED_STEPS = 0.7
+# A channel this narrow beside the widest does nothing: training and pruning end some so.
+SILENT_WIDTH = 1e-4
+# What an int32 bias holds, with room for the rounding of the scales.
+BIAS_ROOM = 0.9 * 2**31
 
 
 def measured_layers(comparison: Comparison, variant: str) -> Iterator[tuple[str, MeasuredWeight]]:
@@ -118,6 +123,34 @@ def living_channels(measured: MeasuredWeight) -> np.ndarray:
     return are_judged(np.nan_to_num(channel_max_abs(measured.sums)))
 
 
+def silent_channels(measured: MeasuredWeight) -> np.ndarray:
+    """Return which channels are as good as zero in the float weight beside the widest one."""
+    widths = np.nan_to_num(channel_max_abs(measured.sums))
+    return np.asarray(widths <= SILENT_WIDTH * widths.max(initial=0.0))
+
+
+def widened_for_bias(measured: MeasuredWeight) -> np.ndarray:
+    """Return which channels need a scale as wide as they have, or int32 could not hold the bias.
+
+    onnxruntime's quantizer (since 1.21) widens the weight's scale where abs(bias) in steps of
+    input scale · weight scale would be beyond int32.
+    """
+    channels = measured.sums.channel_count
+    none = np.zeros(channels, bool)
+    bias, product = measured.layer.bias, bias_scale(measured.layer)
+    if bias is None or product is None:
+        return none
+    try:
+        values = np.abs(bias.values.astype(np.float64).reshape(-1))
+    except UnavailableError:
+        return none
+    if values.size != channels or channels % product.size:
+        return none
+    with np.errstate(all="ignore"):
+        steps = values / np.resize(np.abs(product), channels) / reach_of(measured)
+    return np.asarray(steps > BIAS_ROOM)
+
+
 def is_misaligned(measured: MeasuredWeight) -> bool:
     """Return whether the scales run along another axis than the operator's channels."""
     axis, implied = layer_axis(measured.weight), measured.weight.channel_axis
@@ -142,7 +175,7 @@ class ChannelStates:
     """What is wrong with each output channel, and why. Arrays are bool, (channels,).
 
     Attributes:
-        judged: alive in the float weight, with a scale that can be divided by.
+        judged: neither dead nor silent in the float weight, with a scale that can be divided by.
         weak: SQNR under the limit of the data type.
         dead: all codes equal the zero-point.
         clipped: most of the error is in weights out of reach, and a wider scale would be better.
@@ -176,7 +209,9 @@ def channel_states(matrix: QuantizedMatrix) -> ChannelStates | None:
         clipped, gain = _clipped(matrix)
         rms = np.sqrt(sums.step_square / sums.fan_in)
         return ChannelStates(
-            judged=living_channels(measured) & usable_channels(measured),
+            judged=living_channels(measured)
+            & ~silent_channels(measured)
+            & usable_channels(measured),
             weak=channel_sqnr_db(sums) < weak_db(matrix.quantization),
             dead=none if sums.dead is None else sums.dead,
             clipped=clipped,
@@ -256,5 +291,5 @@ def is_depthwise(layer: Layer, weight: WeightTensor) -> bool:
 
 def only_layer(layer_names: Iterable[str]) -> str:
     """Return the layer of a finding about one layer; empty where it is about several."""
-    first, *others = layer_names
-    return "" if others else first
+    names = tuple(layer_names)
+    return names[0] if len(names) == 1 else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..facts import Evidence, Grid, Refusal
 from .findings import NodesToExclude
+from .quantizing_methods import Method
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class TiedWeight:
 
 @dataclass(frozen=True)
 class LeftInFloat:
-    """Float layers, their share of the file's weights, and that of all of its float layers."""
+    """Float layers, their share of the file's weights, and that of all of its float layers.
+
+    ``op_types`` are theirs; ``op_types_without`` those that the quantizer has nothing for.
+    """
 
     layers: tuple[str, ...]
     share: float
     share_of_all_float: float
+    method: Method
+    op_types: tuple[str, ...]
+    op_types_without: tuple[str, ...]
 
     @property
     def numbers(self) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from ..measuring.comparison import Comparison
 from ..measuring.metrics import MeasuredWeight
 from ..operators import operator_named
 from ..quantization import UnavailableError
-from ..reading.layers import list_layers
+from ..reading.layers import layers_by_name, list_layers
 from ..streaming.compared_weights import Compared
 from .channel_states import (
     STRAYED_STEPS,
@@ -42,6 +42,7 @@ from .file_facts import (
 from .findings import Finding
 from .float_neighbours import list_nodes_to_exclude
 from .parameter_rules import is_about_axis, is_about_zero_point, refusals
+from .quantizing_methods import Method, can_quantize, find_method
 from .resolution_rules import FEWEST_CODES, UNUSED_SHARE, used_codes
 
 # Least-squares factors of one true factor differ by the rounding of the weight.
@@ -71,10 +72,14 @@ def _size(measured: MeasuredWeight) -> int:
     return int(np.prod(measured.weight.shape))
 
 
+_BY_OPERATOR = (Method.DYNAMIC, Method.WEIGHTS_ONLY)
+
+
 def find_left_in_float(comparison: Comparison, variant: str) -> Iterator[Finding]:
     """A layer is float in a file whose other layers are quantized.
 
-    A note, for it may be meant; a warning where more than 30 % of all weights are float.
+    A note, for it may be meant; a warning where more than 30 % of all weights are float. Whole
+    kinds of operators are left out of dynamic and weight-only builds on purpose.
     """
     heavy = _heavy_layers(comparison, variant)
     total = sum(map(_size, heavy.values()))
@@ -86,7 +91,7 @@ def find_left_in_float(comparison: Comparison, variant: str) -> Iterator[Finding
     }
     if len(shares) == len(heavy) or not any(m.weight.is_quantized for m in heavy.values()):
         return
-    finding = partial(_left_in_float, variant, sum(shares.values()))
+    finding = partial(_left_in_float, comparison, variant, sum(shares.values()))
     untied = {name: share for name, share in shares.items() if name not in tied}
     # Many layers are one decision (an operator that is not quantized), not one for each.
     many = len(untied) > len(heavy) / 2
@@ -98,10 +103,28 @@ def find_left_in_float(comparison: Comparison, variant: str) -> Iterator[Finding
         yield finding(small)
 
 
-def _left_in_float(variant: str, share_of_all: float, shares: Mapping[str, float]) -> Finding:
-    severity = "warning" if share_of_all > FLOAT_WARNING_SHARE else "note"
-    facts = LeftInFloat(tuple(shares), sum(shares.values()), share_of_all)
+def _left_in_float(
+    comparison: Comparison, variant: str, share_of_all: float, shares: Mapping[str, float]
+) -> Finding:
+    method = find_method(comparison.variants[variant])
+    op_types = {comparison.measured(name, variant).layer.op_type for name in shares}
+    is_choice = method in _BY_OPERATOR and not op_types & _quantized_op_types(comparison, variant)
+    severity = "warning" if share_of_all > FLOAT_WARNING_SHARE and not is_choice else "note"
+    without = tuple(sorted(op for op in op_types if not can_quantize(method, op)))
+    facts = LeftInFloat(
+        tuple(shares), sum(shares.values()), share_of_all, method, tuple(sorted(op_types)), without
+    )
     return Finding("left-in-float", severity, variant, only_layer(shares), facts)
+
+
+def _quantized_op_types(comparison: Comparison, variant: str) -> set[str]:
+    """Return the operators, as the original calls them, of which some layer is quantized."""
+    layers = layers_by_name(comparison.naming_model)
+    return {
+        (layers.get(name) or measured.layer).op_type
+        for name, measured in measured_layers(comparison, variant)
+        if measured.weight.is_quantized
+    }
 
 
 def _half_quantized(comparison: Comparison, variant: str) -> Iterator[dict[str, bool]]:
@@ -129,7 +152,8 @@ def find_tied_weight(comparison: Comparison, variant: str) -> Iterator[Finding]:
     for users in _half_quantized(comparison, variant):
         quantized = tuple(name for name, is_quantized in users.items() if is_quantized)
         left = tuple(name for name, is_quantized in users.items() if not is_quantized)
-        facts = TiedWeight(quantized, left, list_nodes_to_exclude(quantized, comparison))
+        method = find_method(comparison.variants[variant])
+        facts = TiedWeight(quantized, left, list_nodes_to_exclude(quantized, comparison, method))
         yield Finding("tied-weight", "warning", variant, left[0], facts)
 
 

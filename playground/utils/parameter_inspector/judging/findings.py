@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from .quantizing_methods import Method
+
 SEVERITIES = ("error", "warning", "note")
 
 
@@ -67,15 +69,52 @@ class NodesToExclude:
 
 @dataclass(frozen=True)
 class KeptInFloat:
-    """A layer to leave in float, with the neighbour that has to go too where there is one."""
+    """A layer to leave in float.
+
+    Attributes:
+        has_readers: the layers that read it go with it: without them onnxruntime quantizes its
+            weight again as the session opens, or its output in any case.
+    """
 
     nodes: NodesToExclude
-    has_neighbour: bool
+    has_readers: bool
+
+
+@dataclass(frozen=True)
+class MeasuredLimit:
+    """What running the variant found: whose noise the output has.
+
+    Attributes:
+        weights_share: of the noise of weights and activations together, each alone.
+        activations_db: the output's SQNR with weights in float: what finer weights can reach.
+    """
+
+    weights_share: float
+    activations_db: float
 
 
 @dataclass(frozen=True)
 class FinerSteps:
-    """What gives a layer finer steps: a scale for each channel, or float."""
+    """What gives a layer finer steps: a scale for each channel, or float.
+
+    Attributes:
+        has_one_scale: for all channels, today.
+        method: what made the file.
+        op_type: of the layer in the original.
+        reaches_per_channel: whether ``per_channel=True`` changes anything for such a layer.
+        is_dequantized: its codes come through a DequantizeLinear, which `requantize` can write.
+        cures: whether a scale for each channel lifts every weak channel above the limit; None
+            where it is not known, for want of the original.
+        layers_in_file: how many layers of the file have a quantized weight.
+        limit: whether weights are the limit, where the variant was run.
+    """
 
     has_one_scale: bool
     kept_in_float: KeptInFloat
+    method: Method = Method.STATIC_QDQ
+    op_type: str = ""
+    reaches_per_channel: bool = True
+    is_dequantized: bool = False
+    cures: bool | None = None
+    layers_in_file: int = 0
+    limit: MeasuredLimit | None = None

@@ -6,16 +6,30 @@ from collections.abc import Iterable, Sequence
 
 from ..measuring.comparison import Comparison
 from ..operators import operator_named
-from ..quantization import Quantization
 from ..reading.layers import layers_by_name, list_layers, readers_of
+from ..reading.variants import is_float
 from ..records import Layer
-from .findings import FinerSteps, KeptInFloat, NodesToExclude
+from .channel_states import QuantizedMatrix, quantized_matrices
+from .findings import FinerSteps, KeptInFloat, MeasuredLimit, NodesToExclude
+from .quantizing_methods import (
+    Method,
+    find_method,
+    name_to_exclude,
+    quantized_again,
+    reaches_per_channel,
+)
 
 
-def list_nodes_to_exclude(layer_names: Iterable[str], comparison: Comparison) -> NodesToExclude:
-    """Return the node names of layers in the variant that names them."""
+def list_nodes_to_exclude(
+    layer_names: Iterable[str], comparison: Comparison, method: Method = Method.STATIC_QDQ
+) -> NodesToExclude:
+    """Return what ``nodes_to_exclude`` has to name, by the nodes of the variant that names them."""
     layers = layers_by_name(comparison.naming_model)
-    names = [layers[name].node_name if name in layers else "" for name in layer_names]
+    found = [layers.get(name) for name in layer_names]
+    names = [
+        "" if layer is None else name_to_exclude(method, layer.op_type, layer.node_name)
+        for layer in found
+    ]
     return NodesToExclude(
         tuple(name for name in names if name),
         all(names),
@@ -24,57 +38,82 @@ def list_nodes_to_exclude(layer_names: Iterable[str], comparison: Comparison) ->
     )
 
 
-def find_neighbour(layer: Layer, layers: Sequence[Layer]) -> Layer | None:
-    """Return the convolution or product right behind or before a layer, None at a branch.
+def find_readers(layer: Layer, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return the layers that read what a layer makes, and behind activations those that read on.
 
-    Activations between them are stepped over.
+    A runtime fuses an activation into the layer before it, so that the two are one.
     """
-    readers = readers_of(layers)
-    return _find_behind(layer, readers) or _find_before(layer, layers, readers)
+    readers, found = readers_of(layers), dict[str, Layer]()
+    waiting = [layer]
+    while waiting:
+        for output in waiting.pop().output_names[:1]:
+            for reader in readers.get(output, []):
+                if reader.name not in found:
+                    found[reader.name] = reader
+                    waiting += [reader] if operator_named(reader.op_type).is_activation else []
+    return tuple(found.values())
 
 
-Readers = dict[str, list[Layer]]
-
-
-def _find_behind(layer: Layer, readers: Readers) -> Layer | None:
-    while len(following := readers.get(layer.output_names[0], [])) == 1:
-        layer = following[0]
-        if operator_named(layer.op_type).is_neighbour:
-            return layer
-        if not operator_named(layer.op_type).is_activation:
-            return None
-    return None
-
-
-def _find_before(layer: Layer, layers: Sequence[Layer], readers: Readers) -> Layer | None:
-    by_output = {name: other for other in layers for name in other.output_names if name}
-    while before := by_output.get(layer.input_names[0] if layer.input_names else ""):
-        if len(readers[before.output_names[0]]) != 1:
-            return None
-        if operator_named(before.op_type).is_neighbour:
-            return before
-        if not operator_named(before.op_type).is_activation:
-            return None
-        layer = before
-    return None
-
-
-def keep_in_float(layer_name: str, comparison: Comparison) -> KeptInFloat:
+def keep_in_float(layer_name: str, comparison: Comparison, method: Method) -> KeptInFloat:
     """Return what to leave out of the quantization for a layer to stay in float.
 
     onnxruntime's WeightBiasQuantization (since 1.21) quantizes a lone float Conv between a
-    DequantizeLinear and a QuantizeLinear again as the session opens: a neighbour has to go too.
+    DequantizeLinear and a QuantizeLinear again as the session opens: what reads it has to go too.
+    Measured: tests/test_remedies.py.
     """
     model = comparison.naming_model
     layer = layers_by_name(model).get(layer_name)
-    neighbour = find_neighbour(layer, list_layers(model)) if layer is not None else None
-    names = [layer_name] if neighbour is None else [layer_name, neighbour.name]
-    return KeptInFloat(list_nodes_to_exclude(names, comparison), neighbour is not None)
+    together: tuple[Layer, ...] = ()
+    if layer is not None and quantized_again(method, layer.op_type):
+        together = find_readers(layer, list_layers(model))
+    names = [layer_name, *(reader.name for reader in together)]
+    return KeptInFloat(list_nodes_to_exclude(names, comparison, method), bool(together))
+
+
+def list_nodes_left_out_along(
+    comparison: Comparison, layer_names: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the nodes that onnxruntime has to leave out beside those of layers.
+
+    What reads a layer that would be quantized again, and the product that `quantize_dynamic` makes
+    of a Gemm; for each way in which a variant was made, and for a static build where none was yet.
+    """
+    layers = layers_by_name(comparison.naming_model)
+    asked = [layers[name] for name in layer_names if name in layers]
+    ways = {find_method(m) for m in comparison.variants.values() if not is_float(m)}
+    found: dict[str, None] = {}
+    for method in sorted(ways or {Method.STATIC_QDQ}, key=list(Method).index):
+        for layer in asked:
+            again = quantized_again(method, layer.op_type)
+            along = find_readers(layer, list(layers.values())) if again else ()
+            names = (name_to_exclude(method, one.op_type, one.node_name) for one in (layer, *along))
+            found |= dict.fromkeys(name for name in names if name)
+    own = {layer.node_name for layer in asked}
+    return tuple(name for name in found if name not in own)
 
 
 def find_finer_steps(
-    layer_name: str, quantization: Quantization, comparison: Comparison
+    matrix: QuantizedMatrix, variant: str, comparison: Comparison, cures: bool | None = None
 ) -> FinerSteps:
-    """Return what would give a layer finer steps."""
-    has_one_scale = quantization.granularity == "per-tensor"
-    return FinerSteps(has_one_scale, keep_in_float(layer_name, comparison))
+    """Return what would give a layer of a variant finer steps."""
+    method = find_method(comparison.variants[variant])
+    layer = layers_by_name(comparison.naming_model).get(matrix.layer_name, matrix.measured.layer)
+    return FinerSteps(
+        matrix.quantization.granularity == "per-tensor",
+        keep_in_float(matrix.layer_name, comparison, method),
+        method,
+        layer.op_type,
+        reaches_per_channel(method, layer.op_type),
+        matrix.measured.weight.storage == "DequantizeLinear",
+        cures,
+        sum(1 for _ in quantized_matrices(comparison, variant)),
+        _find_limit(comparison, variant),
+    )
+
+
+def _find_limit(comparison: Comparison, variant: str) -> MeasuredLimit | None:
+    outputs = comparison.outputs.get(variant)
+    split = outputs.split if outputs is not None else None
+    if split is None:
+        return None
+    return MeasuredLimit(1 - split.activations_share, split.activations_db)

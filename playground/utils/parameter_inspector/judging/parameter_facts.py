@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..facts import Refusal
-from .findings import NodesToExclude
+from .findings import KeptInFloat
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class BiasOverflow:
     count: int
     channels: int
     is_stored: bool
-    nodes: NodesToExclude
+    weight_bits: float
+    kept_in_float: KeptInFloat
 
     @property
     def numbers(self) -> Mapping[str, float]:

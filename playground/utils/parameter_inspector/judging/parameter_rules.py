@@ -27,9 +27,10 @@ from .channel_states import (
     measured_layers,
     only_layer,
     quantized_matrices,
+    width_bits,
 )
 from .findings import Finding
-from .float_neighbours import list_nodes_to_exclude
+from .float_neighbours import keep_in_float
 from .parameter_facts import (
     BadScales,
     BiasOverflow,
@@ -41,6 +42,7 @@ from .parameter_facts import (
     ZeroPointOutside,
     ZeroPointRefused,
 )
+from .quantizing_methods import find_method
 
 # float32 rounds s_x·s_w by 6e-8, float16 by 5e-4.
 BIAS_SCALE_TOLERANCE = 1e-2
@@ -208,8 +210,15 @@ def find_bias_overflow(comparison: Comparison, variant: str) -> Iterator[Finding
         if bias is None or not share > 0:
             continue
         channels = int(np.prod(bias.shape))
-        nodes = list_nodes_to_exclude([layer_name], comparison)
-        facts = BiasOverflow(share, round(share * channels), channels, bias.is_quantized, nodes)
+        quantization = measured.quantization
+        facts = BiasOverflow(
+            share,
+            round(share * channels),
+            channels,
+            bias.is_quantized,
+            width_bits(quantization) if quantization is not None else 0.0,
+            keep_in_float(layer_name, comparison, find_method(comparison.variants[variant])),
+        )
         severity = "error" if bias.is_quantized else "warning"
         yield Finding("bias-overflow", severity, variant, layer_name, facts)
 

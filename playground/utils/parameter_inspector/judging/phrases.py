@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..reading.model_file import printable
-from .findings import FinerSteps, KeptInFloat, NodesToExclude
+from .findings import FinerSteps, KeptInFloat, MeasuredLimit, NodesToExclude
 from .parameter_facts import ParameterName
+from .quantizing_methods import Method
 
 NAMES_SHOWN, CHANNELS_SHOWN = 3, 4
-_OPTIMIZER_OFF = "open the session with `disabled_optimizers=['WeightBiasQuantization']`"
 
 
 class Sentences(NamedTuple):
@@ -77,19 +77,70 @@ def spell_nodes(exclusion: NodesToExclude) -> str:
 
 
 def say_kept_in_float(layer: KeptInFloat) -> str:
-    if not layer.has_neighbour:
-        return (
-            f"leave it out of the quantization, {spell_nodes(layer.nodes)}, "
-            f"and {_OPTIMIZER_OFF}, or onnxruntime quantizes it again"
-        )
-    return (
-        f"leave it out of the quantization with its neighbour: {spell_nodes(layer.nodes)} (without "
-        f"the neighbour, {_OPTIMIZER_OFF}, or onnxruntime quantizes it again)"
+    together = (
+        " together with what reads it (alone, onnxruntime quantizes it again)"
+        if layer.has_readers
+        else ""
     )
+    return f"leave it out of the quantization{together}, {spell_nodes(layer.nodes)}"
+
+
+PER_CHANNEL_CALL = {
+    Method.STATIC_QDQ: "`quantize_static(..., per_channel=True)`",
+    Method.STATIC_QOPERATOR: "`quantize_static(..., per_channel=True)`",
+    Method.DYNAMIC: "`quantize_dynamic(..., per_channel=True)`",
+    Method.WEIGHTS_ONLY: "a scale for each channel or block",
+}
+# int16 weights: `quantize_static` has them for QDQ alone.
+_MORE_BITS = ", or give it more bits (`weight_type=QuantType.QInt16`)"
 
 
 def say_finer_steps(remedy: FinerSteps) -> str:
+    """Return what gives finer steps; where it was measured, whether that is worth it."""
+    limit = say_limit(remedy.limit) if remedy.limit is not None else ""
+    return f"{_say_finer_steps(remedy)}{' ' if limit else ''}{limit}"
+
+
+def say_limit(limit: MeasuredLimit) -> str:
+    """Return whose loss the output's is, in one sentence."""
+    if limit.weights_share >= 0.5:
+        return (
+            f"Measured, weights cost {format_share(limit.weights_share)} of what the output loses."
+        )
+    return (
+        f"But weights are not the limit here: activations cost "
+        f"{format_share(1 - limit.weights_share)} of what the output loses, and float weights "
+        f"would leave it at {format_level(limit.activations_db)}; leave layers in float "
+        "together with what reads them."
+    )
+
+
+def _say_finer_steps(remedy: FinerSteps) -> str:
+    """Return what gives finer steps, by what made the file and what that reaches."""
     sentence = say_kept_in_float(remedy.kept_in_float)
-    if remedy.has_one_scale:
-        return f"Quantize per-channel, `quantize_static(..., per_channel=True)`, or {sentence}."
-    return f"{sentence[0].upper()}{sentence[1:]}, or give it a data type with more bits."
+    more_bits = _MORE_BITS if remedy.method is Method.STATIC_QDQ else ""
+    capital = f"{sentence[0].upper()}{sentence[1:]}"
+    if not remedy.has_one_scale:
+        return f"{capital}{more_bits}."
+    if not remedy.reaches_per_channel:
+        other = (
+            "let `playground requantize` give it a scale for each channel"
+            if remedy.is_dequantized
+            else "quantize it with `quantize_static(..., per_channel=True)`"
+        )
+        return (
+            f"{capital}, or {other} (`per_channel=True` of {QUANTIZERS[remedy.method]} does not "
+            f"reach {remedy.op_type})."
+        )
+    call = PER_CHANNEL_CALL[remedy.method]
+    if remedy.cures is False:
+        return f"Quantize per-channel, {call}, which leaves some channels weak, or {sentence}."
+    return f"Quantize per-channel, {call}, or {sentence}."
+
+
+QUANTIZERS = {
+    Method.STATIC_QDQ: "`quantize_static`",
+    Method.STATIC_QOPERATOR: "`quantize_static` in QOperator format",
+    Method.DYNAMIC: "`quantize_dynamic`",
+    Method.WEIGHTS_ONLY: "this quantizer",
+}

@@ -10,10 +10,16 @@ from .findings import FinerSteps
 
 @dataclass(frozen=True)
 class CollapsedChannels:
-    """Channels under a limit. ``worst_db`` is of ``worst_channel``, ``sqnr_db`` of the tensor."""
+    """Channels under a limit. ``worst_db`` is of ``worst_channel``, ``sqnr_db`` of the tensor.
+
+    ``silent``: channels of all ``channels`` that are as good as zero in the original and not
+    judged. ``ratio``: widest over median channel where one scale serves all, else NaN.
+    """
 
     channel_count: int
     judged: int
+    silent: int
+    ratio: float
     dead: int
     limit_db: float
     worst_channel: int
@@ -58,6 +64,7 @@ class RangeDisparity:
     bits: float
     op_type: str
     is_depthwise: bool
+    remedy: FinerSteps
 
     @property
     def numbers(self) -> Mapping[str, float]:
@@ -85,6 +92,7 @@ class RangeOfOutliers:
 
     gain_db: float
     sqnr_db: float
+    remedy: FinerSteps
 
     @property
     def numbers(self) -> Mapping[str, float]:
@@ -130,11 +138,15 @@ class SaturatedCodes:
 
 @dataclass(frozen=True)
 class UnusedCodes:
-    """How many codes occur, how many as many weights could use, how many there are."""
+    """How many codes occur, how many as many weights could use, how many there are.
+
+    ``spacing``: the codes in use are multiples of it apart; above 1 they are of a coarser grid.
+    """
 
     used: int
     possible: float
     codes: float
+    spacing: int
 
     @property
     def numbers(self) -> Mapping[str, float]:

@@ -13,6 +13,16 @@ from dataclasses import dataclass
 
 from ..measuring.comparison import Comparison
 from ..sharing import SharedCache
+from .activation_rules import (
+    find_changed_network,
+    find_coarse_parameter,
+    find_impossible_scale,
+    find_lost_constant,
+    find_quantizer_mismatch,
+    find_runs_in_float,
+    find_swallowed_range,
+)
+from .byte_rules import find_bytes
 from .file_rules import (
     find_grid_snapped,
     find_layers_lost,
@@ -24,6 +34,8 @@ from .file_rules import (
 )
 from .finding_wording import TITLES
 from .findings import SEVERITIES, Finding
+from .identity_rules import drop_consequences, find_dead_weights, find_other_network
+from .loading_rules import find_does_not_load
 from .measured_rules import MEASURED
 from .parameter_rules import (
     find_axis_mismatch,
@@ -77,7 +89,18 @@ WEIGHT_RULES: tuple[Rule, ...] = (
     Rule("bias-scale", find_bias_scale),
     Rule("bias-overflow", find_bias_overflow),
     Rule("axis-mismatch", find_axis_mismatch),
+    Rule("does-not-load", find_does_not_load),
+    Rule("wasted-bytes", find_bytes),
+    Rule("other-network", find_other_network),
+    Rule("dead-weight", find_dead_weights),
     Rule("u8s8-saturation", find_u8s8),
+    Rule("swallowed-range", find_swallowed_range),
+    Rule("impossible-scale", find_impossible_scale),
+    Rule("quantizer-mismatch", find_quantizer_mismatch),
+    Rule("lost-constant", find_lost_constant),
+    Rule("changed-network", find_changed_network),
+    Rule("coarse-parameter", find_coarse_parameter),
+    Rule("runs-in-float", find_runs_in_float),
     Rule("tied-weight", find_tied_weight),
     Rule("left-in-float", find_left_in_float),
     Rule("grid-snapped", find_grid_snapped),
@@ -103,12 +126,12 @@ def find_problems(comparison: Comparison) -> tuple[Finding, ...]:
 
 
 def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
-    findings = [
+    findings = drop_consequences(
         finding
         for rule in RULES
         for name in comparison.variants
         for finding in rule.find(comparison, name)
-    ]
+    )
     position = {layer: i for i, layer in enumerate(comparison.layer_names)}
     return tuple(
         sorted(

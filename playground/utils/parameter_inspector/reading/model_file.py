@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -56,6 +57,8 @@ class Model:
         graph: model-local functions are inlined.
         opset: version of the ONNX operator set.
         file_bytes: size of the file, without external data.
+        ir_version: of the file format; 0 where the file does not say.
+        repeated_names: what several of its nodes are called.
     """
 
     path: Path | None
@@ -64,6 +67,8 @@ class Model:
     opset: int
     producer: str
     file_bytes: int
+    ir_version: int = 0
+    repeated_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,8 +372,10 @@ def _refuse_other_formats(name: str, head: bytes) -> None:
 
 def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int) -> Model:
     name = printable(name)
+    repeated = _find_repeated_node_names(proto.graph)
     if not proto.graph.node and not proto.graph.initializer:
         raise _refuse_file(RefusalKind.NO_GRAPH, name)
+    _refuse_names_defined_twice(name, proto.graph)
     try:
         model = _deserialize(proto, name)
     except ModelFileError:
@@ -384,7 +391,38 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
         opsets.get("", opsets.get("ai.onnx", 0)),
         _as_text(proto.producer_name),
         size,
+        proto.ir_version,
+        repeated,
     )
+
+
+def _refuse_names_defined_twice(name: str, graph: onnx.GraphProto) -> None:
+    """Refuse a graph in which one name means two tensors: no runtime opens it.
+
+    An initializer may be given twice (onnxruntime takes one), and may be an input as well.
+    """
+    given = {tensor.name: "an initializer" for tensor in graph.initializer}
+    given |= {sparse.values.name: "an initializer" for sparse in graph.sparse_initializer}
+    given |= {value.name: "an input of the model" for value in graph.input}
+    for node in graph.node:
+        for output in filter(None, node.output):
+            spelled = _as_text(output)
+            if output in given:
+                raise ModelFileError(
+                    Refusal(
+                        RefusalKind.NAME_DEFINED_TWICE,
+                        name=name,
+                        value=printable(spelled),
+                        names=(given[output], f"an output of {printable(_as_text(node.op_type))}"),
+                    )
+                )
+            given[output] = f"an output of {printable(_as_text(node.op_type))}"
+
+
+def _find_repeated_node_names(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Return the names that several nodes have, which onnxruntime refuses."""
+    nodes = Counter(node.name for node in graph.node if node.name)
+    return tuple(_as_text(name) for name, count in nodes.items() if count > 1)
 
 
 def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
