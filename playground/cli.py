@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from playground.utils.parameter_inspector import (
     Comparison,
     EndingKind,
     Finding,
+    FindingGroup,
     LayerChange,
     Limits,
     Model,
@@ -51,15 +52,17 @@ from playground.utils.parameter_inspector import (
     compare_variants,
     create_changes,
     describe_ending,
-    describe_finding,
     describe_given,
+    describe_group,
+    describe_group_remedy,
     describe_loss,
     describe_progress,
     describe_refusal,
-    describe_remedy,
     find_missed,
     find_networks,
     find_problems,
+    find_refused,
+    group_by_cause,
     is_float,
     load_model,
     measure_outputs,
@@ -74,6 +77,7 @@ from playground.utils.parameter_inspector import (
 from playground.utils.parameter_inspector import Progress as MeasuringProgress
 
 FOUND, UNREADABLE, INTERRUPTED = 1, 2, 130
+NOT_MEASURED = "; activations were not measured (give --samples to run the models on)"
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -180,24 +184,33 @@ def main() -> None:
     metavar="SHARE",
     help="The least share of the samples whose highest score has to be the label.",
 )
+@click.option(
+    "--load",
+    is_flag=True,
+    help="Also open each file in onnxruntime, in a process apart; with --samples, run it too.",
+)
+@click.option("--all", "list_all", is_flag=True, help="Print each finding, not one for each cause.")
 def check(
     models: tuple[Path, ...],
     json_file: Path | None,
     junit_file: Path | None,
     fail_on: str,
+    load: bool,
+    list_all: bool,
     samples: Path | None,
     time_limit: float | None,
     min_sqnr: float | None,
     min_agreement: float | None,
     min_accuracy: float | None,
 ) -> None:
-    """Print what is wrong with quantized models.
+    """Print what is wrong with quantized models, one finding for each cause, then one line of all.
 
     MODELS are .onnx files of one network: its quantized builds, and the float original if you have
     it. With --samples they are run, each in a process of its own, and judged by their outputs too.
 
-    Exits with 0 if there is nothing as severe as --fail-on, with 1 if there is or an output is
-    under a minimum, and with 2 if a file could not be read or run.
+    Exits with 0 if there is nothing as severe as --fail-on, with 1 if there is, an output is under
+    a minimum or a file is refused, and with 2 if a file could not be read or run or a layer not
+    understood.
     """
     thresholds = Thresholds(min_sqnr, min_agreement, min_accuracy)
     if thresholds.asked and samples is None:
@@ -205,21 +218,28 @@ def check(
     with one_line_errors():
         variants = open_models(models)
         comparison = compare_with_progress(variants)
-        if samples:
-            comparison = measure_with_progress(comparison, samples, time_limit)
+        given = read_given(comparison, samples) if samples else None
+        refused = dict(find_refused(variants, given)) if load else {}
+        for variant, ending in refused.items():
+            click.echo(f"{file_name(variants[variant])} ({variant}): {describe_ending(ending)}")
+        if given:
+            comparison = measure_with_progress(comparison, given, time_limit, skip=refused)
         findings = [*find_missed(comparison, thresholds), *find_problems(comparison)]
         findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-        for finding in findings:
-            click.echo(format_finding(finding, variants))
+        groups = group_by_cause(findings)
+        for group in map(alone, findings) if list_all else groups:
+            click.echo(format_group(group, variants))
+        for line in describe_measured(comparison):
+            click.echo(exports.escape_unprintable(line))
         if json_file:
             write(json_file, exports.create_json(comparison, findings))
         if junit_file:
             write(junit_file, exports.create_junit(comparison, findings, fail_on))
         refuse_unread_weights(comparison)
-        for line in describe_measured(comparison):
-            click.echo(exports.escape_unprintable(line))
         refuse_unfinished(comparison)
-    sys.exit(FOUND if exports.select_findings(findings, fail_on) else 0)
+        refuse_not_understood(comparison, findings)
+        click.echo(sum_up(comparison, findings, None if list_all else groups))
+    sys.exit(FOUND if refused or exports.select_findings(findings, fail_on) else 0)
 
 
 @main.command()
@@ -251,7 +271,8 @@ def measure(
     with one_line_errors():
         variants = open_models(models)
         comparison = compare_unmeasured(variants, models)
-        comparison = measure_with_progress(comparison, samples, time_limit, optimized)
+        given = read_given(comparison, samples)
+        comparison = measure_with_progress(comparison, given, time_limit, optimized)
         for variant in comparison.outputs:
             for line in exports.list_output_lines(comparison, variant):
                 click.echo(exports.escape_unprintable(line))
@@ -279,7 +300,8 @@ def report(folder: Path, output: Path, samples: Path | None, time_limit: float |
             click.echo(exports.escape_unprintable(describe_refusal(refusal)), err=True)
         comparison = compare_with_progress(opened.variants)
         if samples:
-            comparison = measure_with_progress(comparison, samples, time_limit)
+            given = read_given(comparison, samples)
+            comparison = measure_with_progress(comparison, given, time_limit)
         findings = find_problems(comparison)
         with progress_bar("Drawing the layers") as progress:
             write(output, create_report(opened, comparison, findings, progress))
@@ -491,24 +513,40 @@ def compare_unmeasured(variants: Mapping[str, Model], paths: Sequence[Path]) -> 
     return Comparison(ordered, pair_variants(ordered), {}, {})
 
 
+def read_given(comparison: Comparison, samples: Path | None) -> Samples:
+    """Return the samples of a file or folder; without one, synthetic inputs."""
+    try:
+        return read_samples(comparison, samples)
+    except SamplesError as error:
+        raise CannotRunError(str(error)) from error
+
+
 def measure_with_progress(
-    comparison: Comparison, samples: Path | None, time_limit: float | None, optimized: bool = False
+    comparison: Comparison,
+    samples: Samples,
+    time_limit: float | None,
+    optimized: bool = False,
+    skip: Container[str] = (),
 ) -> Comparison:
-    """Return the comparison with what running each quantized variant found."""
+    """Return the comparison with what running each quantized variant found.
+
+    Args:
+        skip: the variants that do not run; without its original none can be measured.
+    """
     quantized = [name for name in comparison.variants if name != comparison.original]
     if not quantized:
         raise CannotRunError("no model is quantized: there is nothing to measure")
+    if comparison.original in skip:
+        return comparison
     limits = Limits.for_this_machine()
     if time_limit is not None:
         each = min(limits.run_seconds, time_limit)
         limits = replace(limits, run_seconds=each, total_seconds=time_limit)
-    try:
-        read = read_samples(comparison, samples)
-    except SamplesError as error:
-        raise CannotRunError(str(error)) from error
-    tell(f"Measuring on {describe_given(read)}.")
+    tell(f"Measuring on {describe_given(samples)}.")
     for variant in quantized:
-        found = measure_one(comparison, variant, read, limits, optimized)
+        if variant in skip:
+            continue
+        found = measure_one(comparison, variant, samples, limits, optimized)
         comparison = comparison.with_outputs({variant: found})
     return comparison
 
@@ -561,6 +599,17 @@ def refuse_unfinished(comparison: Comparison) -> None:
             raise CannotRunError(f"{name}: {describe_ending(outputs.ending)}")
 
 
+def refuse_not_understood(comparison: Comparison, findings: Sequence[Finding]) -> None:
+    """Raise where a layer was not understood: it was printed, and nothing else judged it."""
+    unread = [f for f in findings if f.rule == "not-understood" and f.severity != "note"]
+    if unread:
+        first = unread[0]
+        more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+        where = file_name(comparison.variants[first.variant])
+        layer_name = exports.shorten_name(first.layer_name)
+        raise CannotReadError(f"{where}: {layer_name}: a parameter is not understood{more}")
+
+
 def write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -571,24 +620,50 @@ def write(path: Path, text: str) -> None:
 # Talking ------------------------------------------------------------------------------------------
 
 
-def format_finding(finding: Finding, variants: Mapping[str, Model]) -> str:
-    """Return a finding in two lines: what is wrong and where, then what to do."""
-    model = variants.get(finding.variant)
-    where = f"{file_name(model)} ({finding.variant})" if model else finding.variant
-    parts = [where, finding.severity, exports.shorten_name(finding.layer_name)]
+def alone(finding: Finding) -> FindingGroup:
+    return FindingGroup(finding.rule, (finding,))
+
+
+def format_group(group: FindingGroup, variants: Mapping[str, Model]) -> str:
+    """Return the findings of a cause in two lines: what is wrong and where, then what to do."""
+    model = variants.get(group.variant)
+    where = f"{file_name(model)} ({group.variant})" if model else group.variant
+    layer_name = group.worst.layer_name if len(group.findings) == 1 else ""
+    parts = [where, group.severity, exports.shorten_name(layer_name)]
     plain = [exports.escape_unprintable(part) for part in parts if part]
-    plain[1] = click.style(plain[1], fg=COLOURS[finding.severity], bold=True)
-    evidence = exports.escape_unprintable(describe_finding(finding))
-    remedy = exports.escape_unprintable(describe_remedy(finding))
-    return f"{': '.join(plain)}: {evidence} [{finding.rule}]\n    {remedy}"
+    plain[1] = click.style(plain[1], fg=COLOURS[group.severity], bold=True)
+    evidence = exports.escape_unprintable(describe_group(group))
+    remedy = exports.escape_unprintable(describe_group_remedy(group))
+    return f"{': '.join(plain)}: {evidence} [{group.rule}]\n    {remedy}"
+
+
+def sum_up(
+    comparison: Comparison, findings: Sequence[Finding], groups: Sequence[FindingGroup] | None
+) -> str:
+    """Return the last line: how much was looked at and what was found.
+
+    Args:
+        groups: that were printed; None where each finding was.
+    """
+    variants, weights = len(comparison.variants), sum(map(len, comparison.weights.values()))
+    looked = f"{variants} file{'s' * (variants != 1)}, {weights} weight{'s' * (weights != 1)}"
+    counts = Counter(finding.severity for finding in findings)
+    found = ", ".join(
+        f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}"
+        for severity in SEVERITIES
+        if counts[severity]
+    )
+    causes = ""
+    if groups is not None and len(groups) < len(findings):
+        causes = f" of {len(groups)} cause{'s' * (len(groups) != 1)} (--all lists each)"
+    is_measured = comparison.outputs or all(map(is_float, comparison.variants.values()))
+    return f"{looked}: {found or 'nothing found'}{causes}{'' if is_measured else NOT_MEASURED}"
 
 
 def describe_measured(comparison: Comparison) -> Iterator[str]:
-    """Yield what was measured of each variant; without samples, that activations were not."""
+    """Yield what was measured of each variant."""
     for variant in comparison.outputs:
         yield describe_loss(comparison, variant)
-    if not comparison.outputs and not all(map(is_float, comparison.variants.values())):
-        yield "Activations were not measured: give --samples to run the models on."
 
 
 def describe_plan(plan: Plan, saved: Saved) -> Iterator[str]:

@@ -16,7 +16,12 @@ from playground.utils.parameter_inspector import (
     compare_variants,
     load_model,
 )
-from playground.utils.parameter_inspector.judging.findings import Finding
+from playground.utils.parameter_inspector.judging.findings import (
+    Finding,
+    FinerSteps,
+    KeptInFloat,
+    NodesToExclude,
+)
 from playground.utils.parameter_inspector.judging.resolution_facts import RangeDisparity
 from playground.utils.tables import RankedLayer
 
@@ -98,7 +103,9 @@ def lose_bytes(model: onnx.ModelProto, initializer: int) -> onnx.ModelProto:
 def make_finding(
     severity: str, layer_name: str = "conv", variant: str = "INT8", rule: str = "range-disparity"
 ) -> Finding:
-    facts = RangeDisparity(ratio=40.0, bits=8, op_type="Conv", is_depthwise=True)
+    alone = KeptInFloat(NodesToExclude((layer_name,), True, "FP32", False), has_readers=False)
+    remedy = FinerSteps(has_one_scale=True, kept_in_float=alone)
+    facts = RangeDisparity(ratio=40.0, bits=8, op_type="Conv", is_depthwise=True, remedy=remedy)
     return Finding(rule, severity, variant, layer_name, facts)
 
 

@@ -10,6 +10,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
@@ -81,24 +82,56 @@ def test_check_fails_on_errors_unless_told_otherwise(files, monkeypatch):
     assert run("check", *files).exit_code == 1
 
 
-NOT_MEASURED = "Activations were not measured: give --samples to run the models on."
-
-
-def test_check_says_at_last_that_activations_were_not_measured(files, monkeypatch):
+def test_check_says_in_one_line_that_nothing_is_found(files, monkeypatch):
     plant(monkeypatch)
-    assert run("check", *files).output == f"{NOT_MEASURED}\n"
+    assert run("check", *files).output == (
+        "2 files, 4 weights: nothing found; "
+        "activations were not measured (give --samples to run the models on)\n"
+    )
 
 
-def test_check_prints_nothing_about_float_models(files):
-    assert run("check", files[0]).output == ""
+def test_findings_of_one_cause_are_printed_as_one_and_all_of_them_on_demand(tmp_path):
+    files = [MODELS / "dscnn/fp32.onnx", MODELS / "dscnn/uint8.onnx"]
+    grouped, every = run("check", *files).stdout, run("check", "--all", *files).stdout
+    assert "2 of 14 layers share one scale for all channels" in grouped
+    assert grouped.count("\n    ") < every.count("\n    ")
+    assert "/block2/conv_dw/Conv" in every
+    assert "of 1 cause (--all lists each)" in grouped.splitlines()[-1]
+
+
+def test_a_file_that_onnxruntime_does_not_open_is_said_when_asked(tmp_path):
+    node = onnx.helper.make_node("Strange", ["x"], ["y"], domain="nobody.knows")
+    shape = [onnx.helper.make_tensor_value_info(name, 1, [2]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "g", shape[:1], shape[1:])
+    onnx.save(onnx.helper.make_model(graph, ir_version=8), tmp_path / "m.onnx")
+    done = run("check", "--load", tmp_path / "m.onnx")
+    assert done.exit_code == 1
+    assert "onnxruntime does not accept the model" in done.stdout
+
+
+def test_a_file_that_fails_at_its_first_run_is_said_when_there_are_samples(files, tmp_path):
+    model = onnx.load(files[1])
+    made = model.graph.output.pop()
+    shape = onnx.numpy_helper.from_array(np.array([7, 11]), "impossible")
+    model.graph.initializer.append(shape)
+    model.graph.node.append(onnx.helper.make_node("Reshape", [made.name, shape.name], ["z"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", 1, [7, 11]))
+    onnx.save(model, files[1])
+    (given,) = onnx.load(files[0]).graph.input
+    sizes = [one.dim_value or 3 for one in given.type.tensor_type.shape.dim]
+    np.savez(tmp_path / "samples.npz", **{given.name: np.ones(sizes, np.float32)})
+    assert run("check", "--load", *files).exit_code == 0
+    done = run("check", "--load", "--samples", tmp_path / "samples.npz", *files)
+    assert done.exit_code == 1
+    assert f"{files[1]} (INT8): The model could not be run: " in done.stdout
 
 
 def test_a_finding_names_the_file_the_variant_the_layer_and_the_rule(files, monkeypatch):
     plant(monkeypatch, "error")
     first, second, last = run("check", *files).stdout.splitlines()
-    assert last == NOT_MEASURED
     assert first == f"{files[1]} (INT8): error: fc1: It is so. [a-rule]"
     assert second.strip() == "Do this."
+    assert last.startswith("2 files, 4 weights: 1 error; ")
 
 
 def test_a_finding_about_the_whole_file_names_no_layer(files, monkeypatch):
@@ -234,7 +267,8 @@ def test_hostile_models_pass_through_check_and_both_files(tmp_path):
                "--junit", junit)  # fmt: skip
     assert done.exit_code in (0, 1)
     assert len(json.loads(report.read_text("utf-8"))["layers"]) == len(HOSTILE)
-    assert len(ET.parse(junit).getroot().findall(".//testcase")) == 2 * len(HOSTILE)
+    # One more for each file: that two nodes have one name is said of the file.
+    assert len(ET.parse(junit).getroot().findall(".//testcase")) == 2 * len(HOSTILE) + 2
 
 
 def test_json_and_junit_hold_the_findings_that_are_printed(files, tmp_path, monkeypatch):

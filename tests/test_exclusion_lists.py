@@ -95,7 +95,9 @@ def test_onnxruntime_leaves_the_pasted_layer_float(convnets, tmp_path):
     assert [w in held for w in ("W1", "W10", "W2")] == [False, True, False]
 
 
-def test_onnxruntime_exclusion_warns_that_a_lone_layer_is_quantized_again(convnets):
-    comparison = convnets
-    text = exports.exclude_in_onnxruntime(exports.create_exclusion(comparison, []))
-    assert 'disabled_optimizers=["WeightBiasQuantization"]' in text
+def test_what_reads_a_layer_is_left_out_along_in_onnxruntime_alone(convnets):
+    exclusion = exports.create_exclusion(convnets, ["conv1"])
+    assert exclusion.names == ("conv1",)
+    assert names_in(pasted(exports.exclude_in_onnxruntime(exclusion)))[1:] == [*exclusion.along]
+    assert exclusion.along
+    assert names_in(pasted(exports.exclude_in_nncf(exclusion))) == ["conv1"]

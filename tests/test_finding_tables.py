@@ -41,6 +41,15 @@ def test_a_rule_that_finds_a_layer_twice_is_named_once():
     assert finding_tables.name_findings([]) == "–"
 
 
+def test_several_layers_of_one_cause_are_explained_once():
+    findings = [make_finding("warning", "a"), make_finding("error", "b")]
+    (group,) = finding_tables.group_for_verdict(findings)
+    title, evidence, _ = finding_tables.explain_group(group)
+    assert title == f"✕ error in INT8: {TITLES['range-disparity']}"
+    assert "b, a" in evidence
+    assert finding_tables.title_group(group) == "Each of the 2 findings"
+
+
 def test_the_findings_about_a_layer_are_not_those_about_the_file():
     findings = [make_finding("note", ""), make_finding("error", "conv")]
     assert finding_tables.select_about(findings, "conv") == findings[1:]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from comparisons_for_tests import make_finding
 from hostile_names import HOSTILE, chain
 from models_for_tests import floats, make_model
 from onnx import helper
@@ -210,6 +211,20 @@ def test_a_layer_without_weights_that_has_a_finding_has_its_place(tmp_path):
         tmp_path, plant_finding("a-rule", "note", name, "relu", "It is so.", "Do.", {})
     )
     assert layers_in_order(text) == ["relu"]
+
+
+def test_findings_of_one_cause_are_one_with_each_in_a_list_that_is_closed(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["p"], "first"),
+        helper.make_node("Relu", ["p"], ["y"], "second"),
+    ]
+    onnx.save(make_model(nodes, inputs={"x": (2, 3)}), tmp_path / "model.onnx")
+    (name,) = open_folder(tmp_path).variants
+    found = [make_finding("error", layer, variant=name) for layer in ("first", "second")]
+    text = write_report(tmp_path, *found)
+    listed = text[text.index('id="findings"') : text.index('id="layers"')]
+    assert listed.count("share one scale for all channels") == 1
+    assert "<summary>Each of the 2 findings</summary>" in listed
 
 
 def test_a_network_without_weights_says_so(tmp_path):

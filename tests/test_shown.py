@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -41,10 +42,27 @@ def test_a_finding_is_plain_text_but_for_its_code():
 
 def test_the_worst_severity_gives_the_verdict_its_colour():
     findings = [make_finding("note"), make_finding("error", "")]
-    ranked = tables.rank_layers(compare_lossy(), findings)
+    ranked = [
+        SimpleNamespace(findings=tuple(findings), variant="INT8", run=None, is_quantized=True)
+    ]
     text = shown.show_verdict(findings, ranked).text
     assert text.count("danger") == 2
     assert "1 error, 1 note" in text
+
+
+def test_layers_of_one_cause_are_one_callout_with_a_list_that_is_closed():
+    findings = [make_finding("error", name) for name in ("conv", "<dense>")]
+    ranked = [SimpleNamespace(findings=(), variant="INT8", run=None, is_quantized=True)]
+    text = shown.show_verdict(findings, ranked).text
+    assert text.count("share one scale for all channels") == 1
+    assert "Each of the 2 findings" in text
+    assert "<dense>" not in text
+
+
+def test_a_finding_about_one_layer_stands_with_the_layer_alone():
+    ranked = [SimpleNamespace(findings=(), variant="INT8", run=None, is_quantized=True)]
+    text = shown.show_verdict([make_finding("error", "conv")], ranked).text
+    assert "What helps" not in text
 
 
 def test_a_table_on_the_page_is_plain_text_with_row_headings():

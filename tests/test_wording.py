@@ -86,7 +86,7 @@ def test_an_error_says_what_its_refusal_says():
 def test_every_evidence_has_words_of_its_own():
     words = [describe_evidence(evidence) for evidence in Evidence]
     assert words == ["name and values", "values", "name only: values differ", "order: a guess",
-                     "name"]  # fmt: skip
+                     "name", "place in the graph"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from .parameter_inspector import (
     SEVERITIES,
     Comparison,
     Finding,
+    FindingGroup,
     LayerRanges,
     MeasuredWeight,
     Metric,
@@ -40,6 +41,7 @@ from .parameter_inspector import (
     describe_finding,
     describe_loss,
     describe_remedy,
+    group_by_cause,
     name_group,
     summarize_variant,
 )
@@ -293,8 +295,23 @@ def _findings(pages: Sequence[LayerPage], findings: Sequence[Finding]) -> str:
     if not findings:
         return _say("Nothing was found.")
     anchors = {page.layer_name: f"#layer-{i}" for i, page in enumerate(pages)}
-    items = (_finding(one, anchors.get(one.layer_name, "#overview")) for one in findings)
+    items = (_group(group, anchors) for group in group_by_cause(findings))
     return f'<ul class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
+
+
+def _group(group: FindingGroup, anchors: Mapping[str, str]) -> str:
+    """Return the findings of one cause: what they share, then each in a list that is closed."""
+    each = [_finding(one, anchors.get(one.layer_name, "#overview")) for one in group.findings]
+    if len(each) == 1:
+        return each[0]
+    _, *sentences = tables.explain_group(group)
+    return (
+        f'<article class="finding {group.severity}">'
+        f"<p>{_badge(group.severity, group.severity)} <b>{escape(group.variant)}</b></p>"
+        f"<p><b>{escape(tables.name_rule(group.worst))}</b></p>"
+        + "".join(f"<p>{mark_code(sentence)}</p>" for sentence in sentences)
+        + f"</article>{fold(tables.title_group(group), ''.join(each))}"
+    )
 
 
 def _finding(finding: Finding, anchor: str | None = None) -> str:

@@ -165,7 +165,7 @@ def measure_scan(folder: Path) -> Reading:
         for by_variant in comparison.weights.values():
             assert all(measured.metrics for measured in by_variant.values())
 
-    return measure(scan, 3)
+    return measure(scan, 7)  # its threads are disturbed more often than one that reads
 
 
 def measure_debugging_script(folder: Path) -> Reading:

@@ -10,7 +10,9 @@ from ..parameter_inspector import (
     Comparison,
     Layer,
     layers_by_name,
+    list_nodes_left_out_along,
 )
+from ..spelling import spell_count
 from .escaping import quote_short
 from .layer_lookup import find_layer_in
 from .python_text import assign, list_names
@@ -22,15 +24,18 @@ class Exclusion:
 
     Attributes:
         names: of the nodes, in the first variant: the model that is quantized again.
+        along: further nodes that onnxruntime has to leave out: what reads the layers.
         notes: one sentence for each layer that cannot be named so, and other things to know.
     """
 
     names: tuple[str, ...]
     notes: tuple[str, ...]
+    along: tuple[str, ...] = ()
 
 
 def create_exclusion(comparison: Comparison, layer_names: Iterable[str]) -> Exclusion:
     """Return how layers are named in the variant that names them."""
+    layer_names = tuple(layer_names)
     named_by, layers = comparison.named_by, layers_by_name(comparison.naming_model)
     counts = Counter(layer.node_name for layer in layers.values())
     names: list[str] = []
@@ -42,7 +47,11 @@ def create_exclusion(comparison: Comparison, layer_names: Iterable[str]) -> Excl
         notes += _note_layer(layer_name, layer, named_by, counts)
     if any(layer.weight and layer.weight.is_quantized for layer in layers.values()):
         notes.append(f"There is no float original here: the names are those of {named_by}.")
-    return Exclusion(tuple(dict.fromkeys(names)), tuple(dict.fromkeys(notes)))
+    return Exclusion(
+        tuple(dict.fromkeys(names)),
+        tuple(dict.fromkeys(notes)),
+        list_nodes_left_out_along(comparison, layer_names),
+    )
 
 
 def _note_layer(
@@ -67,17 +76,18 @@ def _note_layer(
 def exclude_in_onnxruntime(exclusion: Exclusion) -> str:
     """Return ``nodes_to_exclude`` of onnxruntime's quantize_static and quantize_dynamic.
 
-    Its warning was measured with onnxruntime 1.31: see models/README.md.
+    What goes along was measured with onnxruntime 1.31: see models/README.md.
     """
+    along = [
+        f"The last {spell_count(len(exclusion.along), 'node')} of the list go along: since 1.21,",
+        "onnxruntime quantizes a float Conv again where what reads it is quantized.",
+    ]
     return assign(
         "nodes_to_exclude",
-        list_names(exclusion.names),
+        list_names([*exclusion.names, *exclusion.along]),
         [
             "quantize_static(..., nodes_to_exclude=nodes_to_exclude)",
-            "",
-            "Since 1.21, onnxruntime quantizes a lone float Conv again as the session opens, where",
-            "it stands between a DequantizeLinear and a QuantizeLinear. Leave a neighbour out too,",
-            'or open InferenceSession(..., disabled_optimizers=["WeightBiasQuantization"]).',
+            *(along if exclusion.along else ()),
             *exclusion.notes,
         ],
     )

@@ -12,6 +12,7 @@ from ..figures import LAYER_CHARTS, Picture
 from ..markup import escape, fold, list_cells, mark_code, write_table
 from ..parameter_inspector import (
     Finding,
+    FindingGroup,
     Plan,
     VariantSummary,
 )
@@ -57,7 +58,11 @@ def show_findings(findings: Iterable[Finding]) -> list[mo.Html]:
 
 def write_finding(finding: Finding) -> str:
     """Return a finding as HTML: a title, and its sentences."""
-    title, *sentences = map(mark_code, tables.explain_finding(finding))
+    return _write_lines(tables.explain_finding(finding))
+
+
+def _write_lines(lines: Sequence[str]) -> str:
+    title, *sentences = map(mark_code, lines)
     rest = "".join(f"<div>{sentence}</div>" for sentence in sentences)
     return f'<div class="playground-finding"><b>{title}</b>{rest}</div>'
 
@@ -68,8 +73,19 @@ def show_verdict(
     """Return the state of the network in a sentence, and what is wrong with its files."""
     settled = tables.is_settled(ranked)
     kind = KINDS[tables.worst_severity(findings)] if findings or settled else "info"
-    about_files = show_findings(tables.select_about(findings, ""))
-    return stack([say([tables.summarize_findings(findings, ranked)], kind), *about_files])
+    causes = map(show_group, tables.group_for_verdict(findings))
+    return stack([say([tables.summarize_findings(findings, ranked)], kind), *causes])
+
+
+def show_group(group: FindingGroup) -> mo.Html:
+    """Return a callout for the findings of one cause; each of several in a list that is closed."""
+    each = "".join(
+        f"<h4>{escape(one.layer_name)}</h4>{write_finding(one)}" for one in group.findings
+    )
+    several = len(group.findings) > 1
+    details = fold(tables.title_group(group), each, "playground-details") if several else ""
+    text = _write_lines(tables.explain_group(group))
+    return mo.callout(mo.Html(text + details), KINDS[group.severity])
 
 
 def show_summaries(summaries: Sequence[VariantSummary]) -> list[mo.Html]:

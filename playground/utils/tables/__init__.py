@@ -6,9 +6,13 @@ rounded for reading. Names come from a model and are plain text: `markup` escape
 
 from .finding_tables import (
     explain_finding,
+    explain_group,
+    group_for_verdict,
     list_layers_to_exclude,
     name_findings,
+    name_rule,
     select_about,
+    title_group,
     worst_severity,
 )
 from .layer_tables import (
@@ -106,6 +110,7 @@ __all__ = [
     "describe_saved",
     "describe_variant",
     "explain_finding",
+    "explain_group",
     "explain_layer",
     "explain_measuring",
     "explain_no_trial",
@@ -115,6 +120,7 @@ __all__ = [
     "explain_unreadable",
     "explain_variants",
     "format_ranking",
+    "group_for_verdict",
     "is_settled",
     "list_layers_to_exclude",
     "list_pages",
@@ -122,6 +128,7 @@ __all__ = [
     "list_size_targets",
     "list_sqnr_targets",
     "name_findings",
+    "name_rule",
     "order_measured",
     "rank_layers",
     "select_about",
@@ -133,5 +140,6 @@ __all__ = [
     "spell_samples",
     "summarize_findings",
     "summarize_plan",
+    "title_group",
     "worst_severity",
 ]

@@ -10,8 +10,12 @@ from ..parameter_inspector import (
     TITLES,
     Comparison,
     Finding,
+    FindingGroup,
     describe_finding,
+    describe_group,
+    describe_group_remedy,
     describe_remedy,
+    group_by_cause,
 )
 from ..spelling import NOTHING, mark_severity, spell_count
 
@@ -40,6 +44,26 @@ def explain_finding(finding: Finding) -> list[str]:
         describe_finding(finding),
         f"What helps: {describe_remedy(finding)}",
     ]
+
+
+def explain_group(group: FindingGroup) -> list[str]:
+    """Return the findings of one cause as lines of plain text, as `explain_finding` does."""
+    return [
+        f"{mark_severity(group.severity)} in {group.variant}: {name_rule(group.worst)}",
+        describe_group(group),
+        f"What helps: {describe_group_remedy(group)}",
+    ]
+
+
+def title_group(group: FindingGroup) -> str:
+    """Return what the list of a group's own findings is called."""
+    return f"Each of the {spell_count(len(group.findings), 'finding')}"
+
+
+def group_for_verdict(findings: Iterable[Finding]) -> list[FindingGroup]:
+    """Return what concerns more than one layer: causes that several have, and whole files."""
+    groups = group_by_cause(findings)
+    return [group for group in groups if len(group.findings) > 1 or not group.layers]
 
 
 def worst_severity(findings: Iterable[Finding]) -> str:

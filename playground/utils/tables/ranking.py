@@ -17,6 +17,7 @@ from ..parameter_inspector import (
     MOVING,
     RULES,
     SEVERITIES,
+    WEIGHT_RULES,
     Comparison,
     Finding,
     LayerRanges,
@@ -301,8 +302,10 @@ def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer
         if compared
         else "there is no float original to compare with, so the errors themselves are not known"
     )
-    so = "No findings" if is_settled(ranked) else "Weights look fine; activations not measured"
-    return f"{so}: none of the {len(RULES)} rules found anything wrong; {known}."
+    settled = is_settled(ranked)
+    so = "No findings" if settled else "Weights look fine; activations not measured"
+    rules = len(RULES if settled else WEIGHT_RULES)
+    return f"{so}: none of the {rules} rules found anything wrong; {known}."
 
 
 def is_settled(ranked: Sequence[RankedLayer]) -> bool:
