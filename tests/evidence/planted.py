@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 # Imported once the path is known.
+import planted_activation_faults  # noqa: E402, F401 - lists its faults beside the others
 from planted_faults import (  # noqa: E402
     FAULTS,
     false_alarms,
@@ -30,7 +31,7 @@ from planted_faults import (  # noqa: E402
 
 from playground.utils.parameter_inspector import compare_variants, load_model  # noqa: E402
 from playground.utils.parameter_inspector.judging.rules import (  # noqa: E402
-    RULES,
+    WEIGHT_RULES,
     Finding,
     find_problems,
 )
@@ -78,7 +79,7 @@ def main() -> int:
         alarms.update(finding.rule for finding in wrong)
         lines += [f"FALSE {f.rule} at {f.layer!r}: {f.evidence}  [{name}]" for f in wrong]
     print(f"{'rule':18} planted  found  missed  false alarms")
-    for rule in (entry.rule for entry in RULES):
+    for rule in (entry.rule for entry in WEIGHT_RULES):
         missed = planted[rule] - found[rule]
         print(f"{rule:18} {planted[rule]:7} {found[rule]:6} {missed:7} {alarms[rule]:13}")
     missed = planted.total() - found.total()
