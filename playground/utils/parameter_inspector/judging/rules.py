@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..measuring.comparison import Comparison
 from ..sharing import SharedCache
 from .activation_rules import (
@@ -126,12 +128,14 @@ def find_problems(comparison: Comparison) -> tuple[Finding, ...]:
 
 
 def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
-    findings = drop_consequences(
-        finding
-        for rule in RULES
-        for name in comparison.variants
-        for finding in rule.find(comparison, name)
-    )
+    # What a file holds may be zero, NaN or infinite: rules say so, numpy need not.
+    with np.errstate(all="ignore"):
+        findings = drop_consequences(
+            finding
+            for rule in RULES
+            for name in comparison.variants
+            for finding in rule.find(comparison, name)
+        )
     position = {layer: i for i, layer in enumerate(comparison.layer_names)}
     return tuple(
         sorted(
