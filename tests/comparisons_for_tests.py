@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
+from models_for_tests import convnet, quantized_statically
 from onnx import TensorProto, helper, numpy_helper
 
 from playground.utils.figures.style import color_variants
@@ -89,6 +91,11 @@ def compare_lossy() -> Comparison:
 
 def compare_models(**models: onnx.ModelProto) -> Comparison:
     return compare_variants({name: load_model(model) for name, model in models.items()})
+
+
+def compare_convnets(folder: Path) -> Comparison:
+    """Compare a float net of Conv and Gemm with what onnxruntime's quantizer makes of it."""
+    return compare_models(FP32=convnet(), INT8=quantized_statically(convnet(), folder))
 
 
 def lose_bytes(model: onnx.ModelProto, initializer: int) -> onnx.ModelProto:

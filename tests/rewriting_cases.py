@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from models_for_tests import CONV_INPUT, CONV_SHAPE, convnet
+from models_for_tests import CONV_INPUT, CONV_SHAPE, convnet, quantized_statically
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType
 
 from playground.utils.parameter_inspector import list_layers, load_model
 from playground.utils.parameter_inspector.changing.requantizing import requantize
@@ -29,6 +30,18 @@ def layer_of(path: Path, name: str) -> Any:
 def saved(model: onnx.ModelProto, folder: Path, name: str = "today.onnx") -> Path:
     onnx.save(model, folder / name)
     return folder / name
+
+
+def save_convnet(folder: Path) -> Path:
+    """Save a small float network as fp32.onnx; return the path of it quantized.
+
+    It has a Conv, a Conv without bias and a Gemm, all with quantized activations.
+    """
+    model = quantized_statically(
+        convnet(), folder, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
+    )
+    onnx.save(convnet(), folder / "fp32.onnx")
+    return saved(model, folder)
 
 
 def write_again(path: Path, changes: dict[str, Any], out: Path) -> Saved:

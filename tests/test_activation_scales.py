@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
+from layer_cases import NETWORKS, initializer, names_of, node
 from models_for_tests import (
     constant,
     convnet,
@@ -16,28 +16,13 @@ from models_for_tests import (
     same_bits,
     scales,
 )
-from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
 from playground.utils.parameter_inspector import (
     extract_layer_params,
     find_layer,
-    list_layers,
     load_model,
 )
-
-node = helper.make_node
-
-
-def names_of(model: onnx.ModelProto) -> list[str]:
-    return [layer.name for layer in list_layers(load_model(model))]
-
-
-def initializer(model: onnx.ModelProto, name: str) -> np.ndarray:
-    return numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name))
-
-
-NETWORKS = {"convnet": convnet, "mlp": mlp}
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -11,13 +11,11 @@ from models_for_tests import (
     dequantize_node,
     floats,
     make_model,
-    quantized_statically,
     same_bits,
     scales,
 )
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantType
-from rewriting_cases import exact, layer_of, run, saved, write_again
+from rewriting_cases import exact, layer_of, run, save_convnet, saved, write_again
 
 from playground.utils.parameter_inspector.changing.rewrite_errors import RewriteError
 from playground.utils.parameter_inspector.changing.schemes import Scheme
@@ -25,12 +23,7 @@ from playground.utils.parameter_inspector.changing.schemes import Scheme
 
 @pytest.fixture
 def current(tmp_path):
-    """A small float network, quantized: Conv, Conv without bias, Gemm, all with activations."""
-    model = quantized_statically(
-        convnet(), tmp_path, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
-    )
-    onnx.save(convnet(), tmp_path / "fp32.onnx")
-    return saved(model, tmp_path)
+    return save_convnet(tmp_path)
 
 
 @pytest.mark.parametrize("granularity", ["per-tensor", "per-channel"])

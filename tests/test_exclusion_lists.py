@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
+from comparisons_for_tests import compare_convnets
 from hostile_names import HOSTILE, chain, make_hostile, pasted, rows_of
 from models_for_tests import convnet, quantized_statically
 
@@ -20,12 +21,7 @@ def hostile():
 
 @pytest.fixture(scope="module")
 def convnets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports")
-    variants = {
-        "FP32": load_model(convnet()),
-        "INT8": load_model(quantized_statically(convnet(), folder)),
-    }
-    return compare_variants(variants)
+    return compare_convnets(tmp_path_factory.mktemp("exports"))
 
 
 def names_in(value: ast.expr) -> list[str]:

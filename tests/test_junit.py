@@ -5,12 +5,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
+from comparisons_for_tests import compare_convnets
 from hostile_names import HOSTILE, make_hostile
-from models_for_tests import convnet, quantized_statically
 from planted_findings import plant_finding
 
 from playground.utils import exports
-from playground.utils.parameter_inspector import compare_variants, load_model
 from playground.utils.parameter_inspector.judging.findings import Finding
 
 
@@ -26,12 +25,7 @@ def plant(severity: str, layer: str = "conv1", variant: str = "INT8") -> Finding
 
 @pytest.fixture(scope="module")
 def convnets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports")
-    variants = {
-        "FP32": load_model(convnet()),
-        "INT8": load_model(quantized_statically(convnet(), folder)),
-    }
-    return compare_variants(variants)
+    return compare_convnets(tmp_path_factory.mktemp("exports"))
 
 
 def test_junit_has_a_suite_for_each_variant_and_a_case_for_each_layer(convnets):

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
+from layer_cases import NETWORKS, initializer, names_of, node
 from models_for_tests import (
     CONV_SHAPE,
     MICROSOFT,
@@ -26,7 +27,7 @@ from models_for_tests import (
     same_bits,
     scales,
 )
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantFormat, QuantType
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
@@ -40,17 +41,6 @@ from playground.utils.parameter_inspector import (
 )
 from playground.utils.parameter_inspector.facts import RefusalKind
 from playground.utils.parameter_inspector.wording import describe_refusal
-
-node = helper.make_node
-
-
-def names_of(model: onnx.ModelProto) -> list[str]:
-    return [layer.name for layer in list_layers(load_model(model))]
-
-
-def initializer(model: onnx.ModelProto, name: str) -> np.ndarray:
-    return numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name))
-
 
 # --------------------------------------------------------------- names and order
 
@@ -198,7 +188,6 @@ STATIC = {
     "fake-quantized": {"extra_options": {"AddQDQPairToWeight": True}},
     "symmetric uint8": {**UINT8, "extra_options": {"WeightSymmetric": True}},
 }
-NETWORKS = {"convnet": convnet, "mlp": mlp}
 
 
 @pytest.mark.parametrize("network", NETWORKS)

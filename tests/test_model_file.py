@@ -9,6 +9,7 @@ import tracemalloc
 import numpy as np
 import onnx
 import pytest
+from file_cases import dequantized, function, is_one_sentence, large, save
 from models_for_tests import (
     MICROSOFT,
     at_input,
@@ -50,15 +51,6 @@ REFUSED_FILES = {
     "random bytes": (np.random.default_rng(0).bytes(4096), ""),
     "no graph": (onnx.ModelProto(ir_version=8).SerializeToString(), "no graph"),
 }
-
-
-def save(model: onnx.ModelProto, path) -> str:
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def is_one_sentence(text: str) -> bool:
-    return "\n" not in text and 10 < len(text) < 400
 
 
 # --------------------------------------------------------------- files that are refused
@@ -120,11 +112,6 @@ def test_a_truncated_file_gives_a_model_or_a_sentence(tmp_path, cut):
 
 def calls(*names: str) -> list[onnx.NodeProto]:
     return [helper.make_node(name, ["a"], ["b"], domain="local") for name in names]
-
-
-def function(name: str, nodes, imports=("", "local")) -> onnx.FunctionProto:
-    versions = [helper.make_opsetid(domain, 21 if domain == "" else 1) for domain in imports]
-    return helper.make_function("local", name, ["a"], ["b"], nodes, versions)
 
 
 def test_a_function_that_calls_itself_is_refused():
@@ -299,21 +286,6 @@ def test_an_array_is_read_only_however_it_is_stored(data_type, stored_raw):
 
 
 # --------------------------------------------------------------- large tensors stay in the file
-
-
-def large(data_type: str) -> np.ndarray:
-    """Return an array of 3 KB and more, no two rows alike."""
-    return codes(data_type, 61, 103) if data_type != "float32" else floats(61, 103)
-
-
-def dequantized(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Return a MatMul for each array of codes, named as it, one scale for all."""
-    nodes = []
-    for name in arrays:
-        nodes.append(dequantize_node((name, "s"), f"w_{name}"))
-        nodes.append(helper.make_node("MatMul", ["x", f"w_{name}"], [f"y_{name}"], name))
-    held = arrays | {"s": np.float32(0.3)}
-    return make_model(nodes, held, inputs={"x": (2, 61)}, outputs=[f"y_{n}" for n in arrays])
 
 
 def test_a_large_weight_survives_the_way_to_another_process(tmp_path):

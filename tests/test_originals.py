@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from models_for_tests import constant, convnet, floats, quantized_statically, scales
+from models_for_tests import constant, floats, scales
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantType
-from rewriting_cases import saved
+from rewriting_cases import save_convnet
 
 from playground.utils.parameter_inspector import compare_variants, load_model, open_folder
 from playground.utils.parameter_inspector.changing.originals import (
@@ -77,12 +76,7 @@ def test_a_layer_that_is_not_surely_the_same_is_left_out(dscnn):
 
 @pytest.fixture
 def current(tmp_path):
-    """A small float network, quantized: Conv, Conv without bias, Gemm, all with activations."""
-    model = quantized_statically(
-        convnet(), tmp_path, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
-    )
-    onnx.save(convnet(), tmp_path / "fp32.onnx")
-    return saved(model, tmp_path)
+    return save_convnet(tmp_path)
 
 
 def test_the_float_bias_is_taken_only_where_todays_is_its_rounding(tmp_path, current):

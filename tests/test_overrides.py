@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from comparisons_for_tests import compare_convnets
 from hostile_names import chain, pasted
 from models_for_tests import convnet, mlp, quantized_statically, same_bits
 from onnx import numpy_helper
@@ -29,12 +30,7 @@ from playground.utils.parameter_inspector.changing.requantizing import requantiz
 
 @pytest.fixture(scope="module")
 def convnets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports")
-    variants = {
-        "FP32": load_model(convnet()),
-        "INT8": load_model(quantized_statically(convnet(), folder)),
-    }
-    return compare_variants(variants)
+    return compare_convnets(tmp_path_factory.mktemp("exports"))
 
 
 def scale_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from file_cases import dequantized, function, is_one_sentence, large, save
 from models_for_tests import (
     at_input,
-    codes,
-    dequantize_node,
     floats,
     make_model,
     same_bits,
@@ -23,40 +22,10 @@ from playground.utils.parameter_inspector import (
     load_model,
 )
 
-
-def save(model: onnx.ModelProto, path) -> str:
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def is_one_sentence(text: str) -> bool:
-    return "\n" not in text and 10 < len(text) < 400
-
-
-def function(name: str, nodes, imports=("", "local")) -> onnx.FunctionProto:
-    versions = [helper.make_opsetid(domain, 21 if domain == "" else 1) for domain in imports]
-    return helper.make_function("local", name, ["a"], ["b"], nodes, versions)
-
-
 # --------------------------------------------------------------- large tensors stay in the file
 
 
-def large(data_type: str) -> np.ndarray:
-    """Return an array of 3 KB and more, no two rows alike."""
-    return codes(data_type, 61, 103) if data_type != "float32" else floats(61, 103)
-
-
 LARGE_TYPES = ("float32", "int4", "uint4", "int8", "uint8", "int16", "float8e4m3fn")
-
-
-def dequantized(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Return a MatMul for each array of codes, named as it, one scale for all."""
-    nodes = []
-    for name in arrays:
-        nodes.append(dequantize_node((name, "s"), f"w_{name}"))
-        nodes.append(helper.make_node("MatMul", ["x", f"w_{name}"], [f"y_{name}"], name))
-    held = arrays | {"s": np.float32(0.3)}
-    return make_model(nodes, held, inputs={"x": (2, 61)}, outputs=[f"y_{n}" for n in arrays])
 
 
 @pytest.mark.parametrize("data_type", LARGE_TYPES[1:])

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 import pytest
+from folding_cases import (
+    EPSILON,
+    FACTORS,
+    NORMED,
+    PLAIN,
+    float_conv,
+    fold_normed,
+    gemm,
+    norm_arrays,
+    norm_node,
+    normed,
+    transposed_conv,
+)
 from models_for_tests import (
     dequantize_node,
     floats,
@@ -14,8 +25,7 @@ from models_for_tests import (
     onnxruntime_quantizes,
     quantized_statically,
 )
-from onnx import TensorProto, helper
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnx import helper
 
 from playground.utils.parameter_inspector import (
     LayerPair,
@@ -34,19 +44,6 @@ from playground.utils.parameter_inspector.streaming.channel_frame import (
     fold_original,
 )
 
-EPSILON = 0.25
-
-
-def norm_arrays(channels: int, name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed + 40)
-    gamma = rng.uniform(0.3, 3, channels) * rng.choice([-1, 1], channels)
-    return {
-        f"{name}.gamma": gamma.astype(np.float32),
-        f"{name}.beta": floats(channels, seed=seed + 41),
-        f"{name}.mean": floats(channels, seed=seed + 42),
-        f"{name}.variance": rng.uniform(0.05, 2, channels).astype(np.float32),
-    }
-
 
 def factor_of(arrays: dict[str, np.ndarray], name: str, epsilon: float = EPSILON) -> np.ndarray:
     """By the definition of BatchNormalization."""
@@ -54,46 +51,9 @@ def factor_of(arrays: dict[str, np.ndarray], name: str, epsilon: float = EPSILON
     return gamma / np.sqrt(arrays[f"{name}.variance"].astype(np.float64) + epsilon)
 
 
-def norm_node(source: str, output: str, name: str, **attributes: Any) -> onnx.NodeProto:
-    inputs = [source, *(f"{name}.{part}" for part in ("gamma", "beta", "mean", "variance"))]
-    return helper.make_node("BatchNormalization", inputs, [output], name, **attributes)
-
-
-NORMED = {
-    "W1": floats(5, 3, 2, 4),
-    "b1": floats(5, seed=1),
-    **norm_arrays(5, "bn1"),
-    "W2": floats(7, 5, 3, 2, seed=2),
-    **norm_arrays(7, "bn2", seed=3),
-}
-
-
-def normed() -> onnx.ModelProto:
-    """Return Conv, BatchNormalization, Relu, twice."""
-    nodes = [
-        helper.make_node("Conv", ["x", "W1", "b1"], ["c1"], "conv1"),
-        norm_node("c1", "n1", "bn1", epsilon=EPSILON),
-        helper.make_node("Relu", ["n1"], ["r1"], "relu1"),
-        helper.make_node("Conv", ["r1", "W2"], ["c2"], "conv2"),
-        norm_node("c2", "n2", "bn2", epsilon=EPSILON),
-        helper.make_node("Relu", ["n2"], ["y"], "relu2"),
-    ]
-    model = make_model(nodes, NORMED, inputs={"x": (1, 3, 12, 11)}, opset=17, ir_version=8)
-    model.graph.output[0].CopyFrom(
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 7, 9, 7))
-    )
-    return model
-
-
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory) -> onnx.ModelProto:
-    """The net as onnxruntime prepares it for quantization."""
-    folder = tmp_path_factory.mktemp("folding")
-    onnx.save(normed(), folder / "float.onnx")
-    quant_pre_process(
-        str(folder / "float.onnx"), str(folder / "folded.onnx"), skip_symbolic_shape=True
-    )
-    return onnx.load(folder / "folded.onnx")
+    return fold_normed(tmp_path_factory.mktemp("folding"))
 
 
 @pytest.fixture(scope="module")
@@ -235,14 +195,6 @@ def quantized_conv(weight: np.ndarray) -> onnx.ModelProto:
     return make_model(nodes, {"q": q, "s": s, "z": z})
 
 
-def float_conv(weight: np.ndarray) -> onnx.ModelProto:
-    return make_model([helper.make_node("Conv", ["x", "W"], ["y"], "conv")], {"W": weight})
-
-
-FACTORS = np.float32([0.25, 2, 0.5, 3.5, 1.5])
-PLAIN = floats(5, 3, 2, 4)
-
-
 def rescaled(weight: np.ndarray = PLAIN, factors: np.ndarray = FACTORS) -> np.ndarray:
     return weight * factors[:, None, None, None]
 
@@ -362,11 +314,6 @@ def test_more_channels_than_the_sample_holds_are_folded_with_their_own_factor():
 # --------------------------------------------------------------- alpha
 
 
-def gemm(weight: np.ndarray, **attributes: Any) -> onnx.ModelProto:
-    node = helper.make_node("Gemm", ["x", "W"], ["y"], "fc", **attributes)
-    return make_model([node], {"W": weight}, inputs={"x": (2, 7)})
-
-
 def test_a_folded_alpha_is_named_with_its_value():
     weight = floats(7, 5)
     pair = pair_of(gemm(weight, alpha=0.4), gemm(0.4 * weight), "fc")
@@ -388,14 +335,6 @@ def test_channels_rescaled_by_something_else_than_alpha_are_called_rescaled():
 
 
 # --------------------------------------------------------------- ConvTranspose
-
-
-def transposed_conv(weight: np.ndarray, group: int, nodes: tuple = (), **arrays: Any) -> Any:
-    node = helper.make_node("ConvTranspose", ["x", "W"], ["c"], "up", group=group)
-    return make_model(
-        [node, *nodes], {"W": weight, **arrays}, inputs={"x": (1, 6, 9, 8)},
-        outputs=[nodes[-1].output[0] if nodes else "c"],
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("group", [1, 3])

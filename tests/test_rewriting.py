@@ -23,8 +23,18 @@ from models_for_tests import (
     same_bits,
 )
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantFormat, QuantType
-from rewriting_cases import WEIGHTS, exact, layer_of, ready, run, saved, shaped, write_again
+from onnxruntime.quantization import QuantFormat
+from rewriting_cases import (
+    WEIGHTS,
+    exact,
+    layer_of,
+    ready,
+    run,
+    save_convnet,
+    saved,
+    shaped,
+    write_again,
+)
 
 from playground.utils.parameter_inspector import (
     compare_variants,
@@ -66,12 +76,7 @@ def dscnn():
 
 @pytest.fixture
 def current(tmp_path):
-    """A small float network, quantized: Conv, Conv without bias, Gemm, all with activations."""
-    model = quantized_statically(
-        convnet(), tmp_path, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
-    )
-    onnx.save(convnet(), tmp_path / "fp32.onnx")
-    return saved(model, tmp_path)
+    return save_convnet(tmp_path)
 
 
 def test_the_plan_for_dscnn_saved_and_run_gives_the_accuracy_of_the_float_model(dscnn, tmp_path):

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from models_for_tests import convnet, floats, quantized_statically, same_bits
-from onnxruntime.quantization import QuantType
-from rewriting_cases import exact, run, saved, write_again
+from models_for_tests import floats, same_bits
+from rewriting_cases import exact, run, save_convnet, write_again
 
 from playground.utils.parameter_inspector.changing.rewrite_errors import RewriteError
 from playground.utils.parameter_inspector.changing.schemes import Scheme
@@ -23,12 +22,7 @@ DSCNN = MODELS / "dscnn"
 
 @pytest.fixture
 def current(tmp_path):
-    """A small float network, quantized: Conv, Conv without bias, Gemm, all with activations."""
-    model = quantized_statically(
-        convnet(), tmp_path, weight_type=QuantType.QUInt8, activation_type=QuantType.QUInt8
-    )
-    onnx.save(convnet(), tmp_path / "fp32.onnx")
-    return saved(model, tmp_path)
+    return save_convnet(tmp_path)
 
 
 def test_the_truth_is_what_onnxruntime_computes(current, tmp_path):

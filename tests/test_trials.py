@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from models_for_tests import codes, dequantize_node, floats, make_model, scales
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
+from trial_cases import SHAPE, open_matmul
 
-from playground.utils.parameter_inspector import compare_variants, load_model, open_folder
+from playground.utils.parameter_inspector import compare_variants, open_folder
 from playground.utils.parameter_inspector.changing.schemes import Scheme
 from playground.utils.parameter_inspector.changing.trials import WeightOnTrial, open_weight
 
@@ -19,9 +19,6 @@ DSCNN = Path(__file__).resolve().parents[1] / "models" / "dscnn"
 
 
 TROUBLE = "/block1/conv_dw/Conv"
-
-
-SHAPE = (7, 12)  # of a MatMul: its channels are the columns
 
 
 def sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
@@ -42,18 +39,7 @@ def trouble(dscnn) -> WeightOnTrial:
 
 @pytest.fixture
 def matmul() -> WeightOnTrial:
-    """A MatMul with a uint8 scale for the whole tensor, beside its float original."""
-    exact = floats(*SHAPE)
-    parts = {"q": codes("uint8", *SHAPE), "s": scales(), "z": np.uint8(100)}
-    node = helper.make_node("MatMul", ["x", "w"], ["y"], "matmul")
-    inputs = {"x": (2, SHAPE[0])}
-    held = (parts["q"].astype(np.float32) - 100) * parts["s"]
-    models = (
-        make_model([node], {"w": held + 0.3 * parts["s"] * np.sign(exact)}, inputs=inputs),
-        make_model([dequantize_node(), node], parts, inputs=inputs),
-    )
-    variants = dict(zip(("FP32", "UINT8"), map(load_model, models), strict=True))
-    return open_weight(compare_variants(variants), "UINT8", "matmul")
+    return open_matmul()
 
 
 def test_today_is_what_the_file_holds(trouble):
