@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import pytest
 from onnx import TensorProto, helper
+
+from playground.utils.parameter_inspector.facts import Ending
+from playground.utils.parameter_inspector.running.endings import RunEndedError, describe_ending
+from playground.utils.parameter_inspector.running.process import Child
 
 OPSETS = [helper.make_opsetid("", 17)]
 
@@ -100,3 +105,11 @@ def write_fake_child(folder: Path, answer: str) -> Path:
     path = folder / "fake.py"
     path.write_text(FAKE + "".join(f"    {line}\n" for line in answer.strip().splitlines()))
     return path
+
+
+def ending_of(child: Child, call) -> Ending:
+    """Return how a call on a child ended, which the error tells in one sentence."""
+    with pytest.raises(RunEndedError) as raised:
+        call(child)
+    assert str(raised.value) == describe_ending(raised.value.ending)
+    return raised.value.ending

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,13 +19,20 @@ from onnxruntime.quantization import (
 )
 
 from playground.utils.parameter_inspector import load_model, pair_layers
+from playground.utils.parameter_inspector.facts import SampleKind
+from playground.utils.parameter_inspector.measuring.outputs import Outputs
 from playground.utils.parameter_inspector.pairing.structure import pair_by_structure
 from playground.utils.parameter_inspector.reading.edges import Network
+from playground.utils.parameter_inspector.running.limits import Limits
+from playground.utils.parameter_inspector.running.measurement import measure_variant
 from playground.utils.parameter_inspector.running.placing import place_quantizers
+from playground.utils.parameter_inspector.running.samples import create_samples
 from playground.utils.parameter_inspector.running.switched_model import (
     SwitchedModel,
     create_switched_model,
 )
+
+MEASURE_LIMITS = Limits(memory_bytes=2 << 30, run_seconds=60, total_seconds=300)
 
 
 def model(
@@ -151,3 +159,25 @@ def run_switched(
 
 def all_on(switched: SwitchedModel) -> range:
     return range(len(switched.placement.quantizers))
+
+
+def measure(
+    original: onnx.ModelProto,
+    variant: onnx.ModelProto,
+    inputs: Mapping[str, np.ndarray],
+    labels: np.ndarray | None = None,
+    **options: Any,
+) -> Outputs:
+    ours, theirs = load_model(original), load_model(variant)
+    samples = create_samples(inputs, labels=labels, kind=SampleKind.FILE)
+    return measure_variant(
+        ours, theirs, pair_layers(ours, theirs), samples, limits=MEASURE_LIMITS, **options
+    )
+
+
+def pair(source: str) -> list[onnx.NodeProto]:
+    """Quantize a tensor by the constants s and z."""
+    return [
+        node("QuantizeLinear", f"{source} s z", f"{source}_codes"),
+        node("DequantizeLinear", f"{source}_codes s z", f"{source}_dq"),
+    ]

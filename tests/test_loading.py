@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -17,7 +15,6 @@ from playground.utils.parameter_inspector.judging.loading_rules import (
     find_loading_problems,
     needs_opset,
 )
-from playground.utils.parameter_inspector.reading.schemas import find_schema_mismatches
 
 CODES = np.random.default_rng(0).integers(-100, 100, (6, 4, 3, 3)).astype(np.int8)
 SCALES = np.linspace(0.01, 0.02, 6).astype(np.float32)
@@ -207,10 +204,3 @@ def test_convolutions_whose_zero_points_differ_are_noted(tmp_path):
     comparison = compare_variants({"INT8": load_model(path)})
     (problem,) = find_loading_problems(comparison, "INT8")
     assert (problem.kind, problem.severity) == (LoadingKind.ZERO_POINTS_DIFFER, "note")
-
-
-def test_every_model_of_the_folder_keeps_to_the_schemas():
-    paths = sorted((Path(__file__).parent.parent / "models").rglob("*.onnx"))
-    assert paths
-    for path in paths:
-        assert list(find_schema_mismatches(load_model(path))) == []

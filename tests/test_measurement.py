@@ -8,42 +8,23 @@ import pytest
 from networks_to_run import (
     conv_network,
     images,
+    measure,
     model,
     node,
+    pair,
     quantize,
     run,
     run_switched,
     sqnr_db,
     switch,
 )
-from onnx import numpy_helper
 
-from playground.utils.parameter_inspector import (
-    compare_variants,
-    load_model,
-    measure_outputs,
-    pair_layers,
-)
-from playground.utils.parameter_inspector.facts import EndingKind, QuantizerKind, SampleKind
+from playground.utils.parameter_inspector.facts import EndingKind
 from playground.utils.parameter_inspector.measuring.outputs import group_members
 from playground.utils.parameter_inspector.running import measurement
 from playground.utils.parameter_inspector.running.endings import RunEndedError
-from playground.utils.parameter_inspector.running.limits import Limits
-from playground.utils.parameter_inspector.running.measurement import (
-    measure_variant,
-)
-from playground.utils.parameter_inspector.running.samples import create_samples
 
-LIMITS = Limits(memory_bytes=2 << 30, run_seconds=60, total_seconds=300)
 COUNT = 6
-
-
-def measure(original, variant, inputs, labels=None, **options):
-    ours, theirs = load_model(original), load_model(variant)
-    samples = create_samples(inputs, labels=labels, kind=SampleKind.FILE)
-    return measure_variant(
-        ours, theirs, pair_layers(ours, theirs), samples, limits=LIMITS, **options
-    )
 
 
 @pytest.fixture(scope="module")
@@ -138,68 +119,6 @@ def test_progress_counts_down_and_grows(told, outputs):
     assert not told[0].outputs.complete
 
 
-# ------------------------------------------------- what flows
-
-
-def pair(source):
-    return [
-        node("QuantizeLinear", f"{source} s z", f"{source}_codes"),
-        node("DequantizeLinear", f"{source}_codes s z", f"{source}_dq"),
-    ]
-
-
-@pytest.fixture(scope="module")
-def flowing():
-    """A tensor of known values, quantized to int8 in steps of 0.5, then doubled."""
-    nodes = [node("Identity", "x", "same"), node("Abs", "same", "a"), node("Neg", "a", "y")]
-    original = model(nodes, {"x": ["N", 1000]}, ["y"], opset=17)
-    variant = model(
-        [*nodes[:2], *pair("a"), node("Neg", "a_dq", "y")],
-        {"x": ["N", 1000]}, ["y"], {"s": np.float32(0.5), "z": np.int8(0)}, opset=17,
-    )  # fmt: skip
-    x = np.zeros((2, 1000), np.float32)
-    x[:, :10] = [0.1, 0.2, 1, 1.1, 3, 60, 63, 64, 70, 90]
-    outputs = measure(original, variant, {"x": x})
-    return x, outputs.statistics[0]
-
-
-def test_the_observed_range_is_that_of_the_samples(flowing):
-    x, found = flowing
-    assert (found.low, found.high) == (x.min(), x.max())
-    assert found.represented == (-64, 63.5)
-
-
-def test_what_lies_beyond_the_range_is_clipped(flowing):
-    x, found = flowing
-    assert found.clipped_share == pytest.approx((x > 63.75).mean())
-    held = np.clip(np.rint(x / 0.5), -128, 127) * 0.5
-    over = np.square(x - np.clip(x, -64, 63.5)).sum() / np.square(x - held).sum()
-    assert found.clipped_error_share == pytest.approx(over, rel=1e-5)
-
-
-def test_small_values_that_become_zero_are_counted_among_the_nonzero(flowing):
-    assert flowing[1].zeroed_share == pytest.approx(2 / 10)
-
-
-def test_codes_are_counted(flowing):
-    x, found = flowing
-    codes = np.clip(np.rint(x / 0.5), -128, 127).astype(int) + 128
-    np.testing.assert_array_equal(found.histogram, np.bincount(codes.reshape(-1), minlength=256))
-    assert found.codes_used_share == len(np.unique(codes)) / 256
-
-
-def test_the_percentile_leaves_one_in_a_thousand_above(flowing):
-    assert flowing[1].p999 == 90
-    assert flowing[1].outlier_ratio == 1
-
-
-def test_the_local_error_is_that_on_float_inputs(flowing):
-    x, found = flowing
-    held = np.clip(np.rint(x / 0.5), -128, 127) * 0.5
-    assert found.local_db == pytest.approx(sqnr_db(x, held), abs=1e-3)
-    assert found.cumulative_db == pytest.approx(found.local_db, abs=1e-3)
-
-
 def test_cumulative_error_is_that_of_the_quantized_network(outputs, variant):
     """Of the sum: what the quantized network holds there, against the float one."""
     quantizer = next(q for q in outputs.quantizers if q.tensor == "c2")
@@ -275,25 +194,6 @@ def test_an_original_that_does_not_run_is_an_error(variant):
     assert caught.value.ending.kind is EndingKind.REFUSED
 
 
-def test_without_an_original_the_activations_are_judged_by_the_file_itself(variant):
-    samples = create_samples(images(COUNT), kind=SampleKind.FILE)
-    comparison = compare_variants({"INT8": load_model(variant)})
-    found = measure_outputs(comparison, samples, limits=LIMITS)
-    reference = onnx.ModelProto()
-    reference.CopyFrom(conv_network())
-    held = {t.name: numpy_helper.to_array(t) for t in variant.graph.initializer}
-    for tensor in reference.graph.initializer:
-        name = tensor.name
-        codes = held[f"{name}_quantized"].astype(np.float32)
-        scale = held.get(f"{name}_scale", held.get(f"{name}_quantized_scale"))
-        values = codes * scale.reshape(-1, *[1] * (codes.ndim - 1))
-        tensor.CopyFrom(numpy_helper.from_array(values, name))
-    exact, quantized = (run(proto, images(COUNT))[0] for proto in (reference, variant))
-    assert found.loss("y").sqnr_db == pytest.approx(sqnr_db(exact, quantized), abs=1e-3)
-    assert found.check.all_on_db >= 100
-    assert {group.kind for group in found.groups} == {QuantizerKind.ACTIVATION}
-
-
 def test_stopping_keeps_what_is_known(variant):
     stop = threading.Event()
     told = []
@@ -332,28 +232,3 @@ def test_channels_of_very_different_size_are_judged_one_by_one():
     assert found is not None
     assert found[1] == pytest.approx(0)
     assert found[2] == np.inf
-
-
-def test_a_file_that_takes_and_gives_codes_is_fed_what_the_original_is_fed():
-    """As files from TensorFlow Lite do, under names of their own."""
-    original = model(
-        [node("Transpose", "x", "t", perm=[0, 2, 1]), node("Abs", "t", "y")],
-        {"x": ["N", 2, 3]},
-        ["y"],
-    )
-    variant = model(
-        [
-            node("Transpose", "x_int8", "t", perm=[0, 2, 1]),
-            node("DequantizeLinear", "t s z", "d"),
-            node("Abs", "d", "a"),
-            node("QuantizeLinear", "a s z", "y_int8"),
-        ],
-        {"x_int8": ["N", 2, 3]}, ["y_int8"], {"s": np.float32(0.5), "z": np.int8(0)},
-    )  # fmt: skip
-    for value in (variant.graph.input[0], variant.graph.output[0]):
-        value.type.tensor_type.elem_type = onnx.TensorProto.INT8
-    x = np.array([[[0.2, -1.3, 2.4], [0.1, 0.6, -80]]], np.float32)
-    found = measure(original, variant, {"x": x})
-    held = np.clip(np.abs(np.clip(np.rint(x / 0.5), -128, 127)), -128, 127) * 0.5
-    assert found.loss("y").sqnr_db == pytest.approx(sqnr_db(np.abs(x), held), abs=1e-4)
-    assert found.check.all_on_db == np.inf

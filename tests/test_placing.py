@@ -55,29 +55,6 @@ def test_scale_and_zero_point_are_those_of_the_file(tmp_path):
     assert found["x"].code_limits == (0, 255)
 
 
-def test_a_pooling_and_what_it_reads_are_one_group(placement):
-    by_tensor = {q.tensor: q for q in placement.quantizers}
-    assert by_tensor["r2"].scale == by_tensor["pool"].scale
-    assert by_tensor["r2"].group == by_tensor["pool"].group != by_tensor["r1"].group
-
-
-@pytest.mark.parametrize("scale, is_one", [(0.6, True), (0.5, False)])
-def test_a_constant_factor_joins_only_what_keeps_its_codes(scale, is_one):
-    original = model(
-        [node("Relu", "x", "a"), node("Mul", "a six", "b"), node("Neg", "b", "y")],
-        {"x": [4]}, ["y"], {"six": np.float32(6)},
-    )  # fmt: skip
-    variant = model(
-        [
-            node("Relu", "x", "a"), *pair("a"), node("Mul", "a_dq six", "b"), *pair("b", "s2"),
-            node("Neg", "b_dq", "y"),
-        ],
-        {"x": [4]}, ["y"], {"six": np.float32(6), **SCALE, "s2": np.float32(scale)},
-    )  # fmt: skip
-    groups = {q.tensor: q.group for q in switch(original, variant).placement.quantizers}
-    assert (groups["a"] == groups["b"]) is is_one
-
-
 def test_a_stored_number_that_two_layers_read_has_one_gate():
     original = model(
         [node("Add", "x c", "a"), node("Exp", "a", "e"), node("Add", "e c", "y")],

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from models_for_running import (
     doubling,
+    ending_of,
     filling,
     identity,
     looping_while_true,
@@ -25,16 +26,10 @@ from models_for_running import (
 )
 from onnx import TensorProto, helper
 
-from playground.utils.parameter_inspector.facts import Ending, EndingKind
+from playground.utils.parameter_inspector.facts import EndingKind
 from playground.utils.parameter_inspector.running import process
-from playground.utils.parameter_inspector.running.endings import (
-    RunEndedError,
-    clean_message,
-    describe_ending,
-)
 from playground.utils.parameter_inspector.running.limits import Limits
 from playground.utils.parameter_inspector.running.process import PROGRAM, Child
-from playground.utils.parameter_inspector.running.turn import Turn, Turns
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = Limits(memory_bytes=600 << 20, run_seconds=60, total_seconds=300)
@@ -46,13 +41,6 @@ ENDLESS = {"outputs": ["y"], "one_by_one": True}
 def child():
     with Child(LIMITS) as child:
         yield child
-
-
-def ending_of(child: Child, call) -> Ending:
-    with pytest.raises(RunEndedError) as raised:
-        call(child)
-    assert str(raised.value) == describe_ending(raised.value.ending)
-    return raised.value.ending
 
 
 def loop(child: Child) -> None:
@@ -382,82 +370,6 @@ def test_after_the_end_neither_process_nor_folder_is_left():
         os.kill(child.pid, 0)
 
 
-BAD_REPLIES = {
-    "no JSON": "send(b'hello\\n')",
-    "no object": "send([1])",
-    "no number": "send({'end': 'done'})",
-    "a number that is a truth": "send(done(True))",
-    "another number": "send(done(number + 1))",
-    "an unknown end": "send({**done(number), 'end': 'won'})",
-    "no reason": "send({**done(number), 'why': 3})",
-    "no arrays": "send({**done(number), 'arrays': 3})",
-    "an array of three": "send({**done(number), 'arrays': [[1, 2]]})",
-    "a nameless array": "send({**done(number), 'arrays': [[1, 'int8', [1]]]}, b'x')",
-    "objects": "send({**done(number), 'arrays': [['y', 'object', [1]]]}, b'x' * 8)",
-    "an unknown type": "send({**done(number), 'arrays': [['y', 'S9', [1]]]}, b'x' * 9)",
-    "a negative shape": "send({**done(number), 'arrays': [['y', 'int8', [-1]]]})",
-    "a broken shape": "send({**done(number), 'arrays': [['y', 'int8', [1.5]]]})",
-    "a huge array": "send({**done(number), 'arrays': [['y', 'int8', [1 << 40]]]})",
-    "two of a name": "send({**done(number), 'arrays': [['y', 'int8', [1]]] * 2}, b'xx')",
-    "deep JSON": "send(b'[' * 100000 + b'\\n')",
-    "a line without end": "send(b'x' * (20 << 20))",
-}
-
-
-@pytest.mark.parametrize("name", BAD_REPLIES)
-def test_a_bad_reply_ends_the_child(tmp_path, name):
-    with Child(LIMITS, program=write_fake_child(tmp_path, BAD_REPLIES[name])) as child:
-        ending = ending_of(child, lambda child: child.hold("samples", {}))
-        assert ending.kind is EndingKind.BAD_REPLY
-        assert ending.detail and not child.alive
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        "seconds='1', inputs=[], outputs=[]",
-        "seconds=float('nan'), inputs=[], outputs=[]",
-        "seconds=0.1, outputs=[]",
-        "seconds=0.1, inputs=[], outputs=[['y', 'tensor(float)', [1]]]",
-        "seconds=0.1, inputs=[['x', 7, [1], True]], outputs=[]",
-        "seconds=0.1, inputs=[['x', 'tensor(float)', ['n'], True]], outputs=[]",
-    ],
-)
-def test_a_bad_description_of_a_model_ends_the_child(tmp_path, more):
-    program = write_fake_child(tmp_path, f"send(done(number, {more}))")
-    with Child(LIMITS, program=program) as child:
-        assert ending_of(child, load_anything).kind is EndingKind.BAD_REPLY
-
-
-SUMS = "np.array([[1.0]]).tobytes() * 2"
-HEADS = "[['0:noise', 'float64', [1, 1]], ['0:signal', 'float64', [1, 1]]]"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "send(done(number))",
-        "send(done(number, compared={'y': [0, False]}))",
-        "send(done(number, compared={'y': 3}))",
-        f"send({{**done(number, compared={{'y': [-1, False]}}), 'arrays': {HEADS}}}, {SUMS})",
-        f"send({{**done(number, compared={{'y': [0, 1]}}), 'arrays': {HEADS}}}, {SUMS})",
-        f"send({{**done(number, compared={{'y': [0, False]}}), 'arrays': {HEADS}}}, "
-        "np.array([-1.0, 1.0]).tobytes())",
-    ],
-)
-def test_a_bad_comparison_ends_the_child(tmp_path, answer):
-    with Child(LIMITS, program=write_fake_child(tmp_path, answer)) as child:
-        ending = ending_of(child, lambda child: child.compare("float", "switched"))
-    assert ending.kind is EndingKind.BAD_REPLY
-
-
-def test_a_reply_that_is_cut_off_is_a_crash(tmp_path):
-    answer = "send({**done(number), 'arrays': [['y', 'int8', [9]]]}, b'123')\nos._exit(0)"
-    with Child(LIMITS, program=write_fake_child(tmp_path, answer)) as child:
-        ending = ending_of(child, lambda child: child.hold("samples", {}))
-    assert ending.kind is EndingKind.CRASHED
-
-
 PARENT = """
 import numpy as np
 from models_for_running import looping_while_true
@@ -488,83 +400,9 @@ def test_a_child_dies_with_its_parent_in_the_middle_of_a_run():
     assert ended == [handle]
 
 
-# --- sentences -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", EndingKind)
-def test_every_ending_has_a_sentence(kind):
-    sentence = describe_ending(Ending(kind, 60, 4_000_000_000, None, "why"))
-    assert sentence[0].isupper() or sentence.startswith("onnxruntime")
-    assert sentence.count(".") == 1
-    assert sentence.endswith(".")
-
-
-def test_the_sentence_of_time_names_the_limit():
-    assert describe_ending(Ending(EndingKind.TIME, 60)) == (
-        "The model was stopped: it took longer than 60 s for one run."
-    )
-
-
-def test_a_message_keeps_names_of_nodes_and_hides_paths(tmp_path):
-    said = f"in /onnxruntime_src/core/graph.cc:12 node /encoder/MatMul\n{tmp_path}/x.onnx \x1b[1m"
-    assert clean_message(said) == "in (path) node /encoder/MatMul (path) ?[1m"
-
-
-def test_a_message_with_a_name_of_any_length_is_cleaned():
-    assert clean_message("/" + "x" * 400) == "/" + "x" * 400
-
-
 def test_what_a_listener_raises_reaches_who_asked():
     def fail():
         raise ZeroDivisionError
 
     with Child(LIMITS, on_step=fail) as child, pytest.raises(ZeroDivisionError):
         loop(child)
-
-
-def test_a_message_is_short():
-    assert len(clean_message("x" * 10_000)) == 500
-
-
-# --- turns ---------------------------------------------------------------------------------------
-
-
-def test_turns_come_one_at_a_time_in_the_order_asked_for():
-    turns, order, waits = Turns(), [], threading.Semaphore(0)
-    second, third = Turn(turns=turns), Turn(turns=turns)
-
-    def take(turn, name):
-        with turn:
-            order.append((name, turns.waiting))
-        waits.release()
-
-    with Turn(turns=turns):
-        for turn, name in ((second, "second"), (third, "third")):
-            threading.Thread(target=take, args=(turn, name)).start()
-            with turns.changed:
-                assert turns.changed.wait_for(lambda turn=turn: turn.ahead > 0, 60)
-        assert (turns.busy, turns.waiting, second.ahead, third.ahead) == (True, 2, 1, 2)
-    assert waits.acquire(timeout=60) and waits.acquire(timeout=60)
-    assert order == [("second", 1), ("third", 0)]
-    assert not turns.busy
-
-
-def test_who_waits_can_stop_waiting():
-    turns, cancel = Turns(), threading.Event()
-    cancel.set()
-    with Turn(turns=turns):
-        with pytest.raises(RunEndedError) as raised, Turn(cancel, turns=turns):
-            raise AssertionError("two turns at a time")
-        assert turns.waiting == 0
-    assert raised.value.ending.kind is EndingKind.CANCELLED
-
-
-def test_limits_of_this_machine_leave_half_of_what_is_free():
-    limits = Limits.for_this_machine(run_seconds=5, total_seconds=50)
-    assert 0 < limits.memory_bytes <= 4 << 30
-    assert (limits.run_seconds, limits.total_seconds) == (5, 50)
-
-
-def test_limits_have_to_be_positive():
-    with pytest.raises(ValueError, match="positive"):
-        Limits(0, 1, 1)

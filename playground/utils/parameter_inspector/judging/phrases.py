@@ -49,7 +49,7 @@ def format_share(share: float) -> str:
         return "under 0.1%"
     if 0.9995 <= share < 1:
         return "over 99.9%"
-    is_extreme = 0 < share < 0.005 or 0.995 <= share < 1
+    is_extreme = 0 < share <= 0.005 or 0.995 <= share < 1
     return f"{share:.1%}" if is_extreme else f"{share:.0%}"
 
 
