@@ -9,11 +9,12 @@ but for the few that have to look at a suspect once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..measuring.comparison import Comparison
+from ..reading.layers import layers_by_name
 from ..sharing import SharedCache
 from .activation_rules import (
     find_changed_network,
@@ -131,7 +132,7 @@ def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
     # What a file holds may be zero, NaN or infinite: rules say so, numpy need not.
     with np.errstate(all="ignore"):
         findings = drop_consequences(
-            finding
+            _about_a_layer(finding, comparison)
             for rule in RULES
             for name in comparison.variants
             for finding in rule.find(comparison, name)
@@ -148,3 +149,12 @@ def _find_problems(comparison: Comparison) -> tuple[Finding, ...]:
             ),
         )
     )
+
+
+def _about_a_layer(finding: Finding, comparison: Comparison) -> Finding:
+    """Return a finding about a layer or the whole file: a Q or DQ node by itself is no layer."""
+    name = finding.layer_name
+    if not name or name in comparison.layer_names:
+        return finding
+    known = any(name in layers_by_name(model) for model in comparison.variants.values())
+    return finding if known else replace(finding, layer_name="")

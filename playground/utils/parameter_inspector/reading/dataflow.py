@@ -240,7 +240,7 @@ class _Reader:
         if node.op_type == "DequantizeLinear" and value is not None:
             source = self._constants.get(value)
             if source is not None:
-                return source.data_type
+                return _type_of(source)
             if value.dtype is not None:
                 return spell_data_type(value.dtype)
         if node.op_type == "QuantizeLinear":
@@ -267,12 +267,20 @@ class _Reader:
             or (steps <= 0).any()
         ):
             return None
-        data_type = code_type if source is None else source.data_type
+        data_type = code_type if source is None else _type_of(source)
         if not _are_codes(data_type):
             return None
         if zeros is None or zeros.size not in (1, steps.size):
             zeros = np.zeros(1)
-        return Quantizer(data_type, steps, zeros, scales.data_type)
+        return Quantizer(data_type, steps, zeros, _type_of(scales))
+
+
+def _type_of(source: Source) -> str:
+    """Return the data type of a constant; empty where it cannot be computed, as the listing says."""
+    try:
+        return source.data_type
+    except (UnavailableError, NotUnderstoodError):
+        return ""
 
 
 def _are_codes(data_type: str) -> bool:
