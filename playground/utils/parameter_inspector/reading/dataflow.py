@@ -276,7 +276,7 @@ class _Reader:
 
 
 def _type_of(source: Source) -> str:
-    """Return the data type of a constant; empty where it cannot be computed, as the listing says."""
+    """Return the data type of a constant; empty where it cannot be computed."""
     try:
         return source.data_type
     except (UnavailableError, NotUnderstoodError):
