@@ -31,7 +31,7 @@ from playground.utils.parameter_inspector.pairing.structure import pair_by_struc
 from playground.utils.parameter_inspector.reading.edges import Network
 from playground.utils.parameter_inspector.running.gather_limits import find_gather_limits
 from playground.utils.parameter_inspector.running.limits import Limits
-from playground.utils.parameter_inspector.running.measurement import measure_outputs
+from playground.utils.parameter_inspector.running.measurement import measure_variant
 from playground.utils.parameter_inspector.running.placing import place_quantizers
 from playground.utils.parameter_inspector.running.quantizers import WeightSite
 from playground.utils.parameter_inspector.running.samples import (
@@ -143,7 +143,7 @@ def judge_build(path: Path, synthetic: bool) -> dict[str, tuple[float, ...]]:
     original, variant = load_model(path.parent / "fp32.onnx"), load_model(path)
     pairing = pair_layers(original, variant)
     samples, others = split_samples(path.parent, synthetic)
-    outputs = measure_outputs(original, variant, pairing, samples, limits=Limits.for_this_machine())
+    outputs = measure_variant(original, variant, pairing, samples, limits=Limits.for_this_machine())
     networks = Network(original), Network(variant)
     placement = place_quantizers(*networks, pair_by_structure(*networks, pairing))
     truth = open_truth(create_switched_model(*networks, placement), others)
