@@ -34,6 +34,11 @@ class RefusalKind(Enum):
     CODEBOOK_SHAPES = auto()
     QUANT_TYPE = auto()
     QUANT_TYPE_NOT_DECODED = auto()
+    EXPERTS_OF_DEVICE = auto()
+    EXPERTS_DIFFER = auto()
+    BITS = auto()
+    BYTES_OF_ROWS = auto()
+    UNKNOWN_ATTRIBUTE = auto()
     GROUP_INDEX = auto()
     NOT_THREE_DIMENSIONS = auto()
     GROUPS = auto()
@@ -50,6 +55,7 @@ class RefusalKind(Enum):
     SCALE_COMPUTED = auto()
     SCALES_MULTIPLIED = auto()
     MALFORMED_AFTER = auto()
+    CODES_UNREAD = auto()
     # Operators that are recognized, but not decoded, or not known at all.
     QONNX_NOT_DECODED = auto()
     QUARK_NOT_DECODED = auto()
@@ -59,8 +65,12 @@ class RefusalKind(Enum):
     UNKNOWN_OPERATOR = auto()
     # Constants that cannot be computed.
     GROWS_TOO_LARGE = auto()
+    HOLDS_TOO_MUCH = auto()
+    TOO_MANY_DIMENSIONS = auto()
     OPERATOR_GROWS = auto()
     OPERATOR_FAILS = auto()
+    OPERATOR_OF_OPSET = auto()
+    ATTRIBUTE_OF_OPSET = auto()
     # Tensors whose bytes are not there, or are not what the header says.
     DOES_NOT_UNPACK = auto()
     UNPACKED_SHAPE = auto()
@@ -91,9 +101,35 @@ class RefusalKind(Enum):
     NAME_DEFINED_TWICE = auto()
     FUNCTION_CALLS_ITSELF = auto()
     TOO_MANY_NODES = auto()
+    INLINED_TOO_LARGE = auto()
+    OPENING_TOO_LONG = auto()
+    STILL_OPENING = auto()
     # What stands in the way of measuring.
     ORIGINAL_SHAPE = auto()
+    TOO_MUCH_WORK = auto()
+    # Folders that hold no models, or more than are opened.
+    NO_FOLDER = auto()
+    NOT_A_FOLDER = auto()
+    FOLDER_UNREADABLE = auto()
+    NO_MODELS = auto()
+    FOLDERS_TOO_DEEP = auto()
+    TOO_MANY_FOLDERS = auto()
+    TOO_MANY_FILES = auto()
     LIBRARY = auto()
+
+
+class ConstantRole(Enum):
+    """What a constant of integers, narrow floats or packed codes is to the layers it reaches."""
+
+    PARAMETER = "weight or bias"
+    QUANTIZATION = "scale, zero-point or grouping"
+    NOT_UNDERSTOOD = "not understood"
+    INDEX = "indices"
+    SHAPE = "shape, axes or sizes"
+    MASK = "mask or condition"
+    NUMBERS = "whole numbers that are computed with"
+    SEQUENCE = "input of a loop, branch or sequence"
+    UNREAD = "read by no layer"
 
 
 Shape = tuple[int, ...]
@@ -197,6 +233,77 @@ class QuantizerKind(Enum):
     ACTIVATION = "activation"
 
 
+class StayReason(Enum):
+    """Why a plan leaves a weight as it is."""
+
+    OTHER_NETWORK = auto()  # the variant is not the original's network, and the two are not mixed
+    UNREADABLE = auto()
+    NOT_IN_VARIANT = auto()
+    FLOAT = auto()  # the variant left it in float
+    NO_ORIGINAL = auto()
+    UNSURE = auto()  # no evidence says that the float weight is that of the same layer
+    SHAPE = auto()
+    CODEBOOK = auto()  # or codes that no scheme is known for
+    ZERO = auto()
+    NOT_FINITE = auto()
+    NO_SCALE = auto()  # its range is wider than a scale can say, whatever the scheme
+    NOT_PLACED = auto()  # it is not known which weight of the original stands there
+    SHARED = auto()  # another layer has the same stored weight, and both change together
+    NOT_WRITTEN = auto()  # the file cannot be written with another weight there
+
+
+@dataclass(frozen=True)
+class Stay:
+    """Why a plan leaves the weight of a layer as it is. Most reasons use few fields.
+
+    Attributes:
+        layer_name: as the original names the layer.
+        refusal: UNREADABLE.
+        name: of the original (OTHER_NETWORK), of the variant (NOT_IN_VARIANT), of the other layer
+            (SHARED).
+        data_type: of the codes; NO_SCALE: of the scale.
+        shape, expected_shape: of the float weight, and of the quantized one.
+        count, limit: weights that are NaN or infinite, and all of them.
+        detail: NOT_WRITTEN: what the writer said.
+    """
+
+    layer_name: str
+    reason: StayReason
+    refusal: Refusal | None = None
+    name: str = ""
+    data_type: str = ""
+    shape: Shape = ()
+    expected_shape: Shape = ()
+    count: int = 0
+    limit: int = 0
+    detail: str = ""
+
+
+class RecipeNoteKind(Enum):
+    """What a recipe for another quantizer does not do as the plan, and what it does instead."""
+
+    FLOAT_AS_16_BITS = auto()  # a float activation beside a layer that is quantized
+    WEIGHT_AS_16_BITS = auto()  # a float weight of a layer whose activations are quantized
+    LEFT_IN_FLOAT = auto()  # no node that may be quantized reads or makes it
+    SCALE_OF_ANOTHER = auto()  # what it is moved from has another scale
+    CLIPPED_BY_RANGE = auto()  # the Relu or Clip before it goes: its range stands for it
+    NO_TYPE = auto()  # the quantizer has no such data type for it
+    IN_BLOCKS = auto()  # per channel instead
+    SEVERAL = auto()  # quantized differently for different readers: one of them for all
+    NO_INITIALIZER = auto()  # the weight is computed on the way to the layer
+    EQUALIZED = auto()  # left out
+    NO_BIAS = auto()  # the layer has no bias of its own that could be corrected
+    FOLDED = auto()  # a batch-norm was folded before: its layer keeps the general settings
+
+
+@dataclass(frozen=True)
+class RecipeNote:
+    """``names``: of tensors of the original; of layers for EQUALIZED, NO_BIAS and FOLDED."""
+
+    kind: RecipeNoteKind
+    names: tuple[str, ...]
+
+
 class UnplacedReason(Enum):
     """Why a quantizer of the variant is not in the switched model."""
 
@@ -242,3 +349,70 @@ class Ending:
     signal: int | None = None
     detail: str = ""
     in_all: bool = False
+
+
+class WritingRefusalKind(Enum):
+    """Why a move cannot be written into a file."""
+
+    NO_ORIGINAL = auto()  # it takes values of the float original
+    OTHER_PLACEMENT = auto()  # the quantizer is not what stands at its number
+    NOT_IN_MAIN_GRAPH = auto()  # in a body or a function
+    GIVEN_AS_CODES = auto()  # who calls the model quantizes
+    LEAVES_AS_CODES = auto()  # an output of the graph is codes
+    CODES_COMBINED = auto()  # an operator joins its codes with others, or computes in them
+    NO_PLAIN_OPERATOR = auto()  # an integer operator without a float twin that computes the same
+    SCALE_COMPUTED = auto()  # scale or zero-point are no constants
+    SEVERAL_LAYERS = auto()  # a bias of one of the layers that share a weight
+    NO_BIAS = auto()  # the operator has no bias, and no Add stands behind it
+    WEIGHT_COMPUTED = auto()  # the weight is no constant of the layer
+    SHAPE = auto()
+    SCHEME = auto()  # onnxruntime does not run it, or the weight cannot be quantized so
+
+
+@dataclass(frozen=True)
+class WritingRefusal:
+    """Why a move cannot be written.
+
+    Attributes:
+        tensor, layer: of the original.
+        op_type: that stands in the way.
+        detail: SCHEME: the reason in words.
+    """
+
+    kind: WritingRefusalKind
+    tensor: str = ""
+    layer: str = ""
+    op_type: str = ""
+    shape: tuple[int, ...] = ()
+    expected_shape: tuple[int, ...] = ()
+    detail: str = ""
+
+
+class WritingNoteKind(Enum):
+    """What became of a layer beside what was asked for."""
+
+    TAKEN_APART = auto()  # from integer operators to QuantizeLinear and DequantizeLinear
+    ACTIVATION_BACK = auto()  # a Relu or Clip that the range no longer replaces
+    SCALES_RAISED = auto()  # as far as the bias needs
+    BIAS_ADDED = auto()
+    TO_CODES = auto()  # a float weight that was quantized while the model loads
+    HELD_FINE = auto()  # a bias in int32 codes, which keeps the weight beside it in float
+    TO_FLOAT = auto()  # a bias or constant that was stored in codes
+
+
+@dataclass(frozen=True)
+class WritingNote:
+    """One thing that became of a layer.
+
+    Attributes:
+        layer: in the variant.
+        op_type: TAKEN_APART, ACTIVATION_BACK: the operator.
+        channels: SCALES_RAISED: how many scales.
+        sqnr_db: SCALES_RAISED: of the weight before and after.
+    """
+
+    kind: WritingNoteKind
+    layer: str
+    op_type: str = ""
+    channels: int = 0
+    sqnr_db: tuple[float, float] = (0.0, 0.0)

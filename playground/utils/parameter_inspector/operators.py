@@ -67,6 +67,8 @@ class Form(Enum):
     GATHER_BLOCKS = auto()
     LSTM = auto()
     MOE = auto()
+    FP4_BLOCKS = auto()
+    FP8_BLOCKS = auto()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Operand:
         extra: inputs that belong to this parameter: scale and zero-point; of an implied bias the
             two scales that are multiplied.
         axis: of the scales in the codes, for `Form.INTEGER`.
+        rows: the attribute that says how many rows it has, for `Form.NBITS`.
+        bits: the attributes that say how many bits a code has; the first that is there counts.
     """
 
     slot: str
@@ -89,6 +93,12 @@ class Operand:
     form: Form | None = None
     extra: tuple[int, ...] = ()
     axis: int = 0
+    rows: str = "N"
+    bits: tuple[str, ...] = ("bits",)
+
+    def moved(self, by: int) -> Operand:
+        """Return the same some inputs further on."""
+        return replace(self, index=self.index + by, extra=tuple(i + by for i in self.extra))
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,9 @@ class Operator:
         is_quantizer: stands between a stored tensor and a layer, in whatever domain.
         wrong_types: types of weights that onnxruntime 1.31 computes wrongly with.
         refusal: why it is recognized, but not read.
+        attributes: all that it has by its definition, where it holds or makes codes: one that is
+            not among them may change what they mean. None where nothing depends on them.
+        is_variadic: every input behind the last of ``operands`` can be a parameter as that can.
     """
 
     name: str
@@ -141,6 +154,8 @@ class Operator:
     is_quantizer: bool = False
     wrong_types: frozenset[str] = frozenset()
     refusal: RefusalKind | None = None
+    attributes: frozenset[str] | None = None
+    is_variadic: bool = False
 
     def weight_axis(self, attributes: Mapping[str, Any], rank: int) -> int | None:
         """Return the output channels of its first operand, which the operator implies."""
@@ -170,8 +185,21 @@ def _lstm(slot: str, index: int, scale: int, zero_point: int) -> Operand:
     return Operand(slot, index, second_axis, Form.LSTM, (scale, zero_point))
 
 
-def _experts(slot: str, index: int, scale: int, zero_point: int) -> Operand:
-    return Operand(slot, index, second_axis, Form.MOE, (scale, zero_point))
+def _experts(slot: str, index: int, bits: str, *extra: int) -> Operand:
+    """Scale and zero-point, and the one scale for each expert where the projection has one."""
+    return Operand(slot, index, second_axis, Form.MOE, extra, bits=(bits, "expert_weight_bits"))
+
+
+def _projection(slot: str, index: int, rows: str) -> tuple[Operand, Operand]:
+    """One of several weights of an operator, each with its scales and its bias behind it."""
+    return (
+        Operand(slot, index, first_axis, Form.NBITS, (index + 1,), rows=rows),
+        Operand("bias", index + 2),
+    )
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 _WEIGHT, _BIAS = Operand("weight", 1), Operand("bias", 2)
@@ -191,6 +219,9 @@ _QLINEAR_CONV = (_codes("weight", 3, 0, first_axis), _implied_bias(8, first_axis
 _ONE_ACTIVATION = ((0, 1, 2),)
 _TWO_ACTIVATIONS = ((0, 1, 2), (3, 4, 5))
 _TWO_BITS = frozenset(("int2", "uint2"))
+_NOTHING = _names("")
+_CONV_ATTRIBUTES = _names("auto_pad dilations group kernel_shape pads strides")
+_NBITS_ATTRIBUTES = _names("K bits block_size accuracy_level")
 
 
 # ------------------------------------------------- the table
@@ -206,6 +237,7 @@ _LAYERS: tuple[Operator, ...] = (
         Operator(
             "QLinearConv", domain, "Conv", True, _QLINEAR_CONV, _ONE_ACTIVATION,
             output_scale=6, is_convolution=True,
+            attributes=_CONV_ATTRIBUTES | _names("channels_last" if domain else ""),
         )
         for domain in ("", MICROSOFT)
     ),
@@ -236,6 +268,7 @@ _LAYERS: tuple[Operator, ...] = (
             _implied_bias(6, last_axis),
         ),
         _ONE_ACTIVATION, output_scale=7, has_alpha=True,
+        attributes=_names("alpha transA transB"),
     ),
     Operator(
         "MatMul", "", "Linear", True,
@@ -252,33 +285,66 @@ _LAYERS: tuple[Operator, ...] = (
     Operator(
         "QLinearMatMul", "", "Linear", True,
         (_codes("weight", 3, -1, last_axis), _codes("weight", 0, -2, last_but_one_axis)),
-        _TWO_ACTIVATIONS, output_scale=6,
+        _TWO_ACTIVATIONS, output_scale=6, attributes=_NOTHING,
     ),
     Operator("MatMulInteger", "", "Linear", True, integer_axis=-1),
     Operator(
         "MatMulIntegerToFloat", MICROSOFT, "Linear", True,
-        (_columns(1, 3, 5), Operand("bias", 6, last_axis)), ((0, 2, 4),),
+        (_columns(1, 3, 5), Operand("bias", 6, last_axis)), ((0, 2, 4),), attributes=_NOTHING,
     ),
     Operator(
         "DynamicQuantizeMatMul", MICROSOFT, "Linear", True,
-        (_columns(1, 2, 3), Operand("bias", 4, last_axis)), is_dynamic=True,
+        (_columns(1, 2, 3), Operand("bias", 4, last_axis)), is_dynamic=True, attributes=_NOTHING,
     ),
     Operator(
         "MatMulNBits", MICROSOFT, "Linear", True,
         (Operand("weight", 1, first_axis, Form.NBITS, (2, 3, 4)), Operand("bias", 5)),
+        attributes=_NBITS_ATTRIBUTES | _names("N weight_prepacked"),
+    ),
+    Operator(
+        "MatMulNBitsMlp", MICROSOFT, "MatMulNBitsMlp", True,
+        (
+            *_projection("weight", 3, "N"), *_projection("weight 2", 6, "N"),
+            Operand("gamma", 2),
+        ),
+        attributes=_NBITS_ATTRIBUTES | _names("N activation epsilon"),
+    ),
+    Operator(
+        "MatMulNBitsQkv", MICROSOFT, "MatMulNBitsQkv", True,
+        (
+            *_projection("weight", 3, "Nq"), *_projection("weight 2", 6, "Nkv"),
+            *_projection("weight 3", 9, "Nkv"), Operand("gamma", 2),
+        ),
+        attributes=_NBITS_ATTRIBUTES | _names("Nq Nkv epsilon"),
     ),
     Operator(
         "MatMulBnb4", MICROSOFT, "Linear", True,
         (Operand("weight", 1, first_axis, Form.BNB4, (2,)),),
+        attributes=_names("K N block_size quant_type training_mode transB"),
+    ),
+    Operator(
+        "MatMulBlockQuantizedFp4Weight", MICROSOFT, "Linear", True,
+        (Operand("weight", 1, first_axis, Form.FP4_BLOCKS, (2, 3)), Operand("bias", 5)),
+        attributes=_names("block_size"),
+    ),
+    Operator(
+        "MatMulBlockQuantizedFp8Weight", MICROSOFT, "Linear", True,
+        (Operand("weight", 1, first_axis, Form.FP8_BLOCKS, (2,)), Operand("bias", 4)),
+        attributes=_names("block_size"),
     ),
     Operator(
         "Einsum", "", "Einsum", False,
         (Operand("weight", 1, last_axis), Operand("weight", 0, last_axis)),
     ),
     Operator("Gather", "", "Gather", True, (Operand("weight", 0),)),
+    *(
+        Operator(name, "", name, False, (Operand("weight", 0),))
+        for name in ("GatherND", "GatherElements")
+    ),
     Operator(
         "GatherBlockQuantized", MICROSOFT, "Gather", True,
         (Operand("weight", 0, first_axis, Form.GATHER_BLOCKS, (2, 3)),),
+        attributes=_names("bits block_size gather_axis quantize_axis"),
     ),
     Operator("LSTM", "", "LSTM", True, _RECURRENT),
     Operator("GRU", "", "GRU", True, _RECURRENT),
@@ -290,19 +356,34 @@ _LAYERS: tuple[Operator, ...] = (
             Operand("bias", 3, second_axis),
         ),
         is_dynamic=True,
+        attributes=_names(
+            "activation_alpha activation_beta activations clip direction hidden_size input_forget"
+        ),
     ),
     Operator(
         "Attention", MICROSOFT, "Attention", True, (Operand("weight", 1, last_axis), _BIAS)
     ),
     Operator(
-        "QAttention", MICROSOFT, "Attention", True, (_columns(1, 4, 7), _BIAS), ((0, 3, 6),)
+        "QAttention", MICROSOFT, "Attention", True, (_columns(1, 4, 7), _BIAS), ((0, 3, 6),),
+        attributes=_names(
+            "do_rotary mask_filter_value num_heads past_present_share_buffer scale unidirectional"
+        ),
     ),
     Operator(
         "QMoE", MICROSOFT, "QMoE", False,
         (
-            _experts("weight", 2, 3, 11), Operand("bias", 4, last_axis),
-            _experts("weight 2", 5, 6, 12), Operand("bias 2", 7, last_axis),
-            _experts("weight 3", 8, 9, 13), Operand("bias 3", 10, last_axis),
+            _experts("weight", 2, "fc1_expert_weight_bits", 3, 11, 15),
+            Operand("bias", 4, last_axis),
+            _experts("weight 2", 5, "fc2_expert_weight_bits", 6, 12, 16),
+            Operand("bias 2", 7, last_axis),
+            _experts("weight 3", 8, "fc3_expert_weight_bits", 9, 13),
+            Operand("bias 3", 10, last_axis),
+        ),
+        attributes=_names(
+            "accuracy_level activation_alpha activation_beta activation_type block_size "
+            "expert_weight_bits fc1_expert_weight_bits fc2_expert_weight_bits "
+            "fc3_expert_weight_bits k normalize_routing_weights num_shared_experts quant_type "
+            "swiglu_fusion swiglu_limit use_sparse_mixer weights_prepacked"
         ),
     ),
     Operator(
@@ -335,6 +416,7 @@ _LAYERS: tuple[Operator, ...] = (
             _table("weight", 2, 8, 13), _table("position", 3, 9, 14), _table("segment", 4, 10, 15),
             _table("gamma", 5, 11, 16), _table("bias", 6, 12, 17),
         ),
+        attributes=_names("epsilon"),
     ),
     Operator("PRelu", "", "PRelu", False, (_WEIGHT,)),
     Operator("Add", "", "Add", False, _BINARY, is_passed_on=True),
@@ -343,10 +425,15 @@ _LAYERS: tuple[Operator, ...] = (
     *(
         Operator(
             f"QLinear{name}", MICROSOFT, name, False, _QLINEAR_BINARY, _TWO_ACTIVATIONS,
-            output_scale=6,
+            output_scale=6, attributes=_NOTHING,
         )
         for name in ("Add", "Mul")
     ),
+    Operator(
+        "Where", "", "Where", False,
+        (Operand("operand", 1, last_axis), Operand("operand", 2, last_axis)),
+    ),
+    Operator("Concat", "", "Concat", False, (Operand("operand", 0, last_axis),), is_variadic=True),
     Operator("BiasGelu", MICROSOFT, "BiasGelu", False, (Operand("bias", 1),)),
     Operator("FastGelu", MICROSOFT, "FastGelu", False, (Operand("bias", 1),)),
     Operator("QuickGelu", MICROSOFT, "QuickGelu", False),
@@ -356,8 +443,14 @@ _LAYERS: tuple[Operator, ...] = (
     ),
     *(Operator(name, "", name, False, is_activation=True) for name in ("Sigmoid", "HardSwish")),
     Operator(
-        "QLinearConcat", MICROSOFT, "QLinearConcat", False, activations=(), activations_from=2,
-        output_scale=0,
+        "QLinearConcat", MICROSOFT, "Concat", False, (_codes("operand", 2, -1, last_axis),),
+        is_variadic=True, activations=(), activations_from=2, output_scale=0,
+        attributes=_names("axis"),
+    ),
+    Operator(
+        "QLinearWhere", MICROSOFT, "Where", False,
+        (_codes("operand", 1, -1, last_axis), _codes("operand", 4, -1, last_axis)),
+        activations=((1, 2, 3), (4, 5, 6)), output_scale=7, attributes=_NOTHING,
     ),
     # A family of their own: what has no weight is paired by name within it.
     *(
@@ -371,9 +464,23 @@ _LAYERS: tuple[Operator, ...] = (
 
 
 def _no_layer(
-    name: str, domain: str, *, is_plumbing: bool = False, is_quantizer: bool = False
+    name: str,
+    domain: str,
+    *,
+    is_plumbing: bool = False,
+    is_quantizer: bool = False,
+    attributes: frozenset[str] | None = None,
 ) -> Operator:
-    return Operator(name, domain, name, False, is_plumbing=is_plumbing, is_quantizer=is_quantizer)
+    return Operator(
+        name, domain, name, False,
+        is_plumbing=is_plumbing, is_quantizer=is_quantizer, attributes=attributes,
+    )  # fmt: skip
+
+
+_QDQ_ATTRIBUTES = {
+    "DequantizeLinear": _names("axis block_size output_dtype"),
+    "QuantizeLinear": _names("axis block_size output_dtype precision saturate"),
+}
 
 
 def _refused(name: str, domain: str, refusal: RefusalKind) -> Operator:
@@ -382,23 +489,33 @@ def _refused(name: str, domain: str, refusal: RefusalKind) -> Operator:
 
 _PLUMBING: tuple[Operator, ...] = (
     *(
-        _no_layer(name, domain, is_plumbing=True, is_quantizer=name == "DequantizeLinear")
+        _no_layer(
+            name, domain, is_plumbing=True, is_quantizer=name == "DequantizeLinear",
+            attributes=_QDQ_ATTRIBUTES.get(name),
+        )
         for name in (
             "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity",
         )
         for domain in ("", MICROSOFT)
     ),
     *(
-        _no_layer(name, domain, is_quantizer=True)
-        for name in ("Quant", "IntQuant", "BipolarQuant")
+        _no_layer(name, domain, is_quantizer=True, attributes=attributes)
+        for name, attributes in (
+            ("Quant", _names("narrow rounding_mode signed")),
+            ("IntQuant", _names("narrow rounding_mode signed")),
+            ("BipolarQuant", _NOTHING),
+        )
         for domain in QONNX_DOMAINS
     ),
     *(
-        _no_layer(name, "trt", is_quantizer=True)
+        _no_layer(name, "trt", is_quantizer=True, attributes=_NOTHING)
         for name in ("TRT_FP8QuantizeLinear", "TRT_FP8DequantizeLinear")
     ),
     *(
-        _no_layer(name, "mct_quantizers", is_quantizer=True)
+        _no_layer(
+            name, "mct_quantizers", is_quantizer=True,
+            attributes=_names("channel_axis mctq_version num_bits per_channel signed"),
+        )
         for name in ("WeightsSymmetricQuantizer", "WeightsPOTQuantizer")
     ),
 )  # fmt: skip

@@ -6,9 +6,9 @@ Nothing here is read before it is asked for: a `Source` knows its shape and read
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Protocol
 
 import ml_dtypes
@@ -16,6 +16,9 @@ import numpy as np
 
 from .facts import Refusal, RefusalKind
 from .wording import describe_refusal
+
+# A scale or zero-point of more bytes is read each time it is asked for.
+HELD_BYTES = 1 << 20
 
 # ONNX's spelling where it differs from that of numpy and ml_dtypes.
 _NUMPY_NAMES = {
@@ -141,6 +144,7 @@ class Quantization:
         limits: lowest and highest code in use, where narrower than the data type (Clip, QONNX).
         value_type: the type the operator rounds its result to.
         levels: the value of each code before scaling, where a codebook replaces the zero-point.
+        blocks: which block each index along ``axis`` belongs to, where blocks are not runs.
     """
 
     data_type: str
@@ -151,6 +155,7 @@ class Quantization:
     limits: tuple[float, float] | None = None
     value_type: str = "float32"
     levels: tuple[float, ...] | None = None
+    blocks: np.ndarray | None = None
 
     @property
     def granularity(self) -> str:
@@ -162,16 +167,32 @@ class Quantization:
     def code_limits(self) -> tuple[float, float]:
         return self.limits or code_limits(self.data_type)
 
-    @cached_property
+    @property
     def scale(self) -> np.ndarray:
-        return self.scale_source.read()
+        return self._read("scale", self.scale_source)
 
-    @cached_property
+    @property
     def zero_point(self) -> np.ndarray:
         """The zero-point, ``0`` where the file leaves it out."""
         if self.zero_point_source is None:
             return np.zeros((), np.int32 if is_integer(self.data_type) else np.float32)
-        return self.zero_point_source.read()
+        return self._read("zero_point", self.zero_point_source)
+
+    def _read(self, name: str, source: Source) -> np.ndarray:
+        """Return a parameter, read once: unless it is as large as weights are."""
+        held: dict[str, np.ndarray] = self.__dict__.setdefault("_held", {})
+        if name in held:
+            return held[name]
+        array = source.read()
+        if array.nbytes <= HELD_BYTES:
+            held[name] = array
+        return array
+
+    def block_of(self, indices: np.ndarray) -> np.ndarray:
+        """Return the block of indices along ``axis``; the index itself without blocks."""
+        if self.blocks is not None:
+            return self.blocks[indices]
+        return indices // self.block_size if self.block_size is not None else indices
 
     def dequantize(self, codes: np.ndarray) -> np.ndarray:
         """Return the values of ``codes``, float32 (float64 where the model computes in it).
@@ -213,18 +234,28 @@ class Quantization:
 
         Source: ONNX QuantizeLinear: round half to even, then add the zero-point, then saturate.
         """
-        dtype = numpy_dtype(self.data_type)
-        low, high = self.code_limits
+        codes = np.empty_like(values, numpy_dtype(self.data_type))
+        scale = self.spread(self.scale.astype(np.float32), values.shape)
+        zero_point = self.spread(self.zero_point, values.shape).astype(np.float32)
         with np.errstate(all="ignore"):
-            scale = self.spread(self.scale.astype(np.float32), values.shape)
-            steps = np.asarray(values.astype(np.float32, copy=False) / scale)
-            if not is_integer(self.data_type):
-                return np.clip(steps, low, high, out=steps).astype(dtype)
-            np.rint(steps, out=steps)
-            steps += self.spread(self.zero_point, values.shape).astype(np.float32)
-            # A NaN has no code; onnxruntime's conversion sends it to the lowest one, as fmax does.
-            np.minimum(np.fmax(steps, np.float32(low), out=steps), np.float32(high), out=steps)
-            return steps.astype(dtype)
+            for slab, (s, z) in list_slabs(values, scale, zero_point):
+                codes[slab] = self._round_to_codes(
+                    values[slab].astype(np.float32, copy=False), s, z
+                )
+        return codes
+
+    def _round_to_codes(
+        self, values: np.ndarray, scale: np.ndarray, zero_point: np.ndarray
+    ) -> np.ndarray:
+        low, high = self.code_limits
+        steps = np.asarray(values / scale)
+        if not is_integer(self.data_type):
+            return np.clip(steps, low, high, out=steps).astype(numpy_dtype(self.data_type))
+        np.rint(steps, out=steps)
+        steps += zero_point
+        # A NaN has no code; onnxruntime's conversion sends it to the lowest one, as fmax does.
+        np.minimum(np.fmax(steps, np.float32(low), out=steps), np.float32(high), out=steps)
+        return steps.astype(numpy_dtype(self.data_type))
 
     def round_values(self, values: np.ndarray) -> np.ndarray:
         """Return float32 ``values`` rounded once to the value type, still as float32."""
@@ -239,9 +270,31 @@ class Quantization:
         if self.block_size is not None and self.axis is not None:
             if parameter.size == 1:
                 return parameter.reshape(())
-            index = np.arange(shape[self.axis]) // self.block_size
-            return np.take(parameter, index, axis=self.axis)
+            return np.take(parameter, self.block_of(np.arange(shape[self.axis])), axis=self.axis)
         return parameter.reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
+
+
+# Elements that are quantized at a time, so that only the codes are as many as the weight.
+SLAB_ELEMENTS = 1 << 20
+
+
+def list_slabs(
+    array: np.ndarray, *parameters: np.ndarray
+) -> Iterator[tuple[tuple[slice, ...], list[np.ndarray]]]:
+    """Yield slices along the first axis, with what of each parameter broadcasts against them."""
+    if not array.ndim:
+        yield (), list(parameters)
+        return
+    length = array.shape[0]
+    step = max(1, SLAB_ELEMENTS * length // max(1, array.size))
+    for start in range(0, length, step):
+        rows = slice(start, start + step)
+        yield (rows,), [_cut(parameter, rows, array.ndim) for parameter in parameters]
+
+
+def _cut(parameter: np.ndarray, rows: slice, rank: int) -> np.ndarray:
+    varies = parameter.ndim == rank and parameter.shape[0] != 1
+    return parameter[rows] if varies else parameter
 
 
 def create_quantization(

@@ -5,7 +5,7 @@ A sentence begins with a small letter and ends without a full stop, so that it f
 
 from __future__ import annotations
 
-from .facts import Evidence, Folding, Grid, Refusal, RefusalKind
+from .facts import Evidence, Folding, Grid, Refusal, RefusalKind, Stay, StayReason
 
 _K = RefusalKind
 
@@ -45,6 +45,19 @@ _REFUSALS: dict[RefusalKind, str] = {
     ),
     _K.QUANT_TYPE: "quant_type {value} of {operator}",
     _K.QUANT_TYPE_NOT_DECODED: "quant_type {value!r} of {operator} is not decoded",
+    _K.EXPERTS_OF_DEVICE: (
+        "experts of quant_type {value!r} are packed for one device, and the file does not say how"
+    ),
+    _K.EXPERTS_DIFFER: (
+        "the experts have shape {shape} by their bits, but fc2 leads back to {limit} features, not "
+        "{count}"
+    ),
+    _K.BITS: "{operator} with codes of {bits} bits is not decoded",
+    _K.BYTES_OF_ROWS: "the blob is {data_type} {shape}, not rows of bytes (uint8)",
+    _K.UNKNOWN_ATTRIBUTE: (
+        "attribute {value!r} of {operator}{of_domain} is not known, and may change what its codes "
+        "mean"
+    ),
     _K.GROUP_INDEX: "g_idx of shape {shape} does not name {count} groups",
     _K.NOT_THREE_DIMENSIONS: "the weight has shape {shape}, not three dimensions",
     _K.GROUPS: "{count} input channels cannot be divided into {value!r} groups",
@@ -62,6 +75,9 @@ _REFUSALS: dict[RefusalKind, str] = {
     _K.SCALE_COMPUTED: "the scale that follows is computed while the model runs",
     _K.SCALES_MULTIPLIED: "the scales of input and weight stand multiplied in the file",
     _K.MALFORMED_AFTER: "what follows it is malformed ({reason})",
+    _K.CODES_UNREAD: (
+        "the {data_type} constant {name!r} of shape {shape} reaches it in a way that is not known"
+    ),
     _K.QONNX_NOT_DECODED: "QONNX {operator} is not decoded",
     _K.QUARK_NOT_DECODED: "AMD Quark's {operator} is not decoded",
     _K.OWN_LAYOUT: "{operator} keeps its weight in a layout of its own",
@@ -73,8 +89,22 @@ _REFUSALS: dict[RefusalKind, str] = {
         "operator {operator} of domain {domain!r} is not known; it holds {quoted}"
     ),
     _K.GROWS_TOO_LARGE: "{name!r} cannot be computed: it grows too large",
+    _K.HOLDS_TOO_MUCH: (
+        "{name!r} cannot be computed: what it is computed from takes far more memory than the file"
+    ),
+    _K.TOO_MANY_DIMENSIONS: (
+        "{name!r} cannot be computed: {operator} has an argument of {count:,} numbers, an array "
+        "{limit} dimensions at most"
+    ),
     _K.OPERATOR_GROWS: "{name!r} cannot be computed: {operator} would make {count:,} elements",
     _K.OPERATOR_FAILS: "{name!r} cannot be computed: {operator} of {listed_shapes} says {reason}",
+    _K.OPERATOR_OF_OPSET: (
+        "{name!r} cannot be computed: opset {limit}, which the model imports, has no {operator}"
+    ),
+    _K.ATTRIBUTE_OF_OPSET: (
+        "{name!r} cannot be computed: {operator} of opset {limit}, which the model imports, has no "
+        "attribute {value!r}"
+    ),
     _K.DOES_NOT_UNPACK: "tensor {name!r} of shape {shape} does not unpack to {expected_shape}",
     _K.UNPACKED_SHAPE: "tensor {name!r} unpacks to shape {shape}, expected {expected_shape}",
     _K.TENSOR_UNREADABLE: "tensor {name!r} cannot be read: {reason}",
@@ -113,11 +143,35 @@ _REFUSALS: dict[RefusalKind, str] = {
     _K.GRAPH_UNREADABLE: "{name}: the graph cannot be understood: {reason}",
     _K.NAME_NOT_TEXT: "{name}: a name in it is not UTF-8 text; the file is damaged",
     _K.NAME_DEFINED_TWICE: (
-        "{name}: the name {value!r} is defined twice, by {named}, so no runtime opens the file: "
-        "rename one and quantize again"
+        "{name}: the name {value!r} is defined twice, by {named}, so onnxruntime does not open the "
+        "file: rename one and quantize again"
     ),
     _K.FUNCTION_CALLS_ITSELF: "{name}: function {operator!r} calls itself",
     _K.TOO_MANY_NODES: ("{name}: its functions expand to {count:,} nodes, more than {limit:,}"),
+    _K.INLINED_TOO_LARGE: (
+        "{name}: its functions, written out where they are called, would take more than "
+        "{megabytes} MB"
+    ),
+    _K.OPENING_TOO_LONG: (
+        "{name}: opening it took more than {limit} seconds of processor time, so it was given up: "
+        "export it with fewer nodes, or look whether the file is damaged"
+    ),
+    _K.STILL_OPENING: "{name} is still being opened",
+    _K.TOO_MUCH_WORK: (
+        "not measured: the weights before it took all the work that files of this size are given"
+    ),
+    _K.NO_FOLDER: "the folder {name} does not exist",
+    _K.NOT_A_FOLDER: "{name} is not a folder",
+    _K.FOLDER_UNREADABLE: "the folder {name} cannot be read: {reason}",
+    _K.NO_MODELS: "there is no .onnx file under {name}",
+    _K.FOLDERS_TOO_DEEP: "folders more than {limit} levels below {name} were not looked into",
+    _K.TOO_MANY_FOLDERS: (
+        "{name} holds more than {limit:,} folders: the others were not looked into"
+    ),
+    _K.TOO_MANY_FILES: (
+        "{count:,} more .onnx files of {name} were not opened: a network is shown with {limit:,} "
+        "variants at most"
+    ),
     _K.ORIGINAL_SHAPE: (
         "the weight of {name!r} has shape {shape} as (channels, fan-in), its float original "
         "{expected_shape}"
@@ -154,6 +208,32 @@ _EVIDENCE = {
     Evidence.NAME: "name",
     Evidence.STRUCTURE: "place in the graph",
 }
+
+
+_STAYS: dict[StayReason, str] = {
+    StayReason.OTHER_NETWORK: "this is not the network of {name}: the two are not mixed",
+    StayReason.UNREADABLE: "{refused}",
+    StayReason.NOT_IN_VARIANT: "{name} has no such layer",
+    StayReason.FLOAT: "this layer was left in float",
+    StayReason.NO_ORIGINAL: "there is no float original of this layer to quantize again",
+    StayReason.UNSURE: "its float original is not surely the same layer",
+    StayReason.SHAPE: (
+        "its float original has shape {shape}, the quantized weight {expected_shape}"
+    ),
+    StayReason.CODEBOOK: "{data_type} codes have no scheme to start from",
+    StayReason.ZERO: "the float weight is all zero",
+    StayReason.NOT_FINITE: "{count:,} of {limit:,} weights are NaN or infinite: no scale fits",
+    StayReason.NO_SCALE: "its range is wider than a {data_type} scale can say",
+    StayReason.NOT_PLACED: "its weight could not be placed in the float original",
+    StayReason.SHARED: "its weight is that of {name}, and changes with it",
+    StayReason.NOT_WRITTEN: "{detail}",
+}
+
+
+def describe_stay(stay: Stay) -> str:
+    """Return why a plan leaves a weight as it is."""
+    refused = describe_refusal(stay.refusal) if stay.refusal is not None else ""
+    return _STAYS[stay.reason].format(**vars(stay), refused=refused)
 
 
 def describe_evidence(evidence: Evidence) -> str:

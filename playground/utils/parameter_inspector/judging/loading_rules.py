@@ -37,6 +37,7 @@ class LoadingKind(Enum):
     NEWER_OPSET = "newer opset"
     NEWER_IR = "newer ir"
     NAME_TWICE = "name twice"
+    CONSTANT_TWICE = "constant twice"
     NOTHING_MAKES = "nothing makes"
     LENGTHS_DIFFER = "lengths differ"
     ACTIVATION_PER_CHANNEL = "activation per channel"
@@ -47,6 +48,7 @@ class LoadingKind(Enum):
 # The others are an error: the file does not open, or fails at its first run.
 SEVERITY = {
     LoadingKind.ZERO_POINTS_DIFFER: "note",
+    LoadingKind.CONSTANT_TWICE: "note",
     # Only where the layer is fused, which depends on what stands around it.
     LoadingKind.ACTIVATION_PER_CHANNEL: "warning",
 }
@@ -104,6 +106,8 @@ def find_graph_problems(model: Model) -> Iterator[LoadingProblem]:
     yield from group_mismatches(find_schema_mismatches(model))
     if model.repeated_names:
         yield LoadingProblem(LoadingKind.NAME_TWICE, model.repeated_names)
+    if model.constants_defined_again:
+        yield LoadingProblem(LoadingKind.CONSTANT_TWICE, model.constants_defined_again)
     if dangling := list(list_dangling_inputs(model)):
         yield LoadingProblem(LoadingKind.NOTHING_MAKES, tuple(name for name, _ in dangling))
     yield from _quantize_problems(model)

@@ -25,6 +25,11 @@ def _refused_for(facts: LoadingProblem) -> str:
         return f"The file has IR version {facts.version}; the newest known here is {facts.known}"
     if kind is LoadingKind.NAME_TWICE:
         return f"Several nodes have one name, which onnxruntime refuses: {names}"
+    if kind is LoadingKind.CONSTANT_TWICE:
+        return (
+            "A constant is given more than once under one name, which ONNX forbids; what is shown "
+            f"is the one that onnxruntime computes with: {names}"
+        )
     if kind is LoadingKind.NOTHING_MAKES:
         return f"Nothing in the file makes what a node reads: {names}"
     if kind is LoadingKind.LENGTHS_DIFFER:
@@ -79,6 +84,7 @@ _LOADS_WHEN = {
     LoadingKind.NEWER_OPSET: "Export with an opset that your runtime has",
     LoadingKind.NEWER_IR: "Save with an older `ir_version`; the weights do not change",
     LoadingKind.NAME_TWICE: "Give each node a name of its own, or none",
+    LoadingKind.CONSTANT_TWICE: "Leave one of them out: other runtimes may use another",
     LoadingKind.NOTHING_MAKES: "Export the model again: an initializer or a node was lost",
     LoadingKind.LENGTHS_DIFFER: "Write the zero-point in the shape of the scale",
     LoadingKind.ACTIVATION_PER_CHANNEL: "Give the activation one scale",

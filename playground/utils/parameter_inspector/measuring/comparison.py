@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NoReturn
 
+from ..budgets import Budget, limited
 from ..facts import Refusal
 from ..pairing.layer_pairs import pair_layers
+from ..reading.file_bytes import count_file_bytes
 from ..reading.layers import find_layer, layers_by_name
 from ..reading.model_file import Model, load_model
 from ..reading.variants import VariantFolder, is_float, name_variants
@@ -122,6 +126,12 @@ class Comparison:
         return [_ranges(name, measured) for name, measured in self.weights.items()]
 
 
+# What a comparison may take, and one more step for so many bytes: a hundred numbers for each byte.
+# A byte holds four at most, and each is read a few times.
+MOST_STEPS = 5_000_000
+BYTES_A_STEP = 10
+
+
 def find_naming_variant(variants: Mapping[str, Model]) -> str:
     """Return the variant whose names the layers have: the first one, the original if there is one.
 
@@ -152,16 +162,27 @@ def compare_folder(
     """Measure every weight of a folder's variants, once for all who ask.
 
     Raises:
-        WorkCancelledError: ``cancelled`` said so, between two weights.
+        WorkCancelledError: ``cancelled`` said so; it is asked within a large weight too, and
+            while another viewer's comparison is waited for.
     """
 
-    def tell(done: int, total: int, layer_name: str) -> None:
+    reached = (0, 0)
+
+    def check() -> None:
         if cancelled is not None and cancelled():
-            raise WorkCancelledError(f"stopped after {done} of {total} weights")
+            raise WorkCancelledError("stopped after {} of {} weights".format(*reached))
+
+    def tell(done: int, total: int, layer_name: str) -> None:
+        nonlocal reached
+        reached = done, total
+        check()
         if progress is not None:
             progress(done, total, layer_name)
 
-    return _comparisons.get(folder, lambda: compare_variants(folder.variants, progress=tell))
+    def make() -> Comparison:
+        return compare_variants(folder.variants, progress=tell, check=check)
+
+    return _comparisons.get(folder, make, waiting=check)
 
 
 def compare(paths: Sequence[str | os.PathLike[str]]) -> Comparison:
@@ -181,17 +202,24 @@ def compare_variants(
     pairings: Mapping[str, Pairing] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     executor: Executor | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Comparison:
     """Measure every weight of every variant.
+
+    What that takes is bounded by what the files weigh: weights beyond it are unavailable.
 
     Args:
         variants: the float original first, where there is one.
         progress: called with how many weights are done, of how many, and the layer just measured.
         executor: where the work is done; as many threads as the process may use, if not given.
+        check: called again and again; what it raises ends the work.
     """
-    pairings = pair_variants(variants) if pairings is None else pairings
-    work = list_work(variants, pairings, find_naming_variant(variants))
-    measurements = run_work(work, progress, executor)
+    weighed = sum(count_file_bytes(model) for model in variants.values())
+    most_steps = MOST_STEPS + weighed // BYTES_A_STEP
+    with limited(Budget(most_steps=most_steps, check=check)):
+        pairings = pair_variants(variants) if pairings is None else pairings
+        work = list_work(variants, pairings, find_naming_variant(variants))
+        measurements = run_work(work, progress, executor)
     measured = measurements.weights
     weights = {
         name: {v: measured[name, v] for v in variants if (name, v) in measured}
@@ -231,8 +259,8 @@ def extract_weight_tensors(
     """Return the weight of one layer in each variant that has it, by variant name.
 
     Args:
-        variants: the float original first; its layer names are those asked for. A name that only
-            another variant has is looked up there.
+        variants: the float original first. A name is looked for in it, then as that of a layer in
+            any other variant; what is found is the layer of all that have it.
         pairings: of `pair_variants`, where they are known already.
 
     Raises:
@@ -266,15 +294,20 @@ def _name_layers(
 def layer_names(
     variants: Mapping[str, Model], layer_name: str, pairings: Mapping[str, Pairing]
 ) -> dict[str, str]:
-    """Return what a layer is called in each variant that has it.
+    """Return what a layer is called in each variant that has it, by its name in any of them.
 
     Raises:
         KeyError: no variant has such a layer; the message names the nearest.
     """
-    names = _name_layers(variants, pairings).get(layer_name) or {
-        name: layer_name for name, model in variants.items() if layer_name in layers_by_name(model)
-    }
-    if not names:
-        # Raises, naming the nearest.
-        find_layer(variants[find_naming_variant(variants)], layer_name)
-    return names
+    rows = _name_layers(variants, pairings)
+    # What is called so in the original comes before what is called so elsewhere.
+    row = rows.get(layer_name) or next((r for r in rows.values() if layer_name in r.values()), {})
+    if not row:
+        _refuse_name(variants, layer_name)
+    return {name: row[name] for name in variants if name in row}
+
+
+def _refuse_name(variants: Mapping[str, Model], layer_name: str) -> NoReturn:
+    names = dict.fromkeys(name for model in variants.values() for name in layers_by_name(model))
+    nearest = difflib.get_close_matches(layer_name, names, n=3, cutoff=0.3)
+    raise KeyError(f"no variant has a layer {layer_name!r}; nearest: {nearest}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,8 +13,25 @@ from ..streaming.code_counter import count_bytes
 DEFAULT_BINS = 64
 # Bins are counted as bytes.
 MAX_BINS = 256
+# The share of the weights that a view may leave out at both ends, for the others to be seen, and
+# the share of the bins that the others then had.
+FEW = 0.05
+NARROW = 0.125
 # Of all bins together: beyond, float32 overflows where a position is computed.
 FLOAT32_WIDTHS = 1e-34, 1e38
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """How many values lie below and above the bins, and the lowest and the highest of all."""
+
+    below: int
+    above: int
+    lowest: float
+    highest: float
+
+
+NOTHING_BEYOND = Beyond(0, 0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +42,18 @@ class Histograms:
         edges: bins + 1 bin edges, in the unit of the weights.
         counts: by variant name, one count for each bin.
         outside: by variant name, how many values are NaN or infinite and in no bin.
+        beyond: by variant name, what lies below and above all bins, where they were narrowed.
     """
 
     edges: np.ndarray
     counts: Mapping[str, np.ndarray]
     outside: Mapping[str, int]
+    beyond: Mapping[str, Beyond] = field(default_factory=dict)
+
+    def count_finite(self, name: str) -> int:
+        """Return how many values of a variant are in a bin, or beyond all bins."""
+        beyond = self.beyond.get(name, NOTHING_BEYOND)
+        return int(self.counts[name].sum()) + beyond.below + beyond.above
 
 
 def compute_histograms(values: Mapping[str, np.ndarray], bins: int = DEFAULT_BINS) -> Histograms:
@@ -46,6 +70,24 @@ def compute_histograms(values: Mapping[str, np.ndarray], bins: int = DEFAULT_BIN
     counts = {name: np.histogram(array, edges)[0] for name, array in finite.items()}
     outside = {name: values[name].size - finite[name].size for name in values}
     return Histograms(edges, counts, outside)
+
+
+def find_center(histograms: Histograms) -> range | None:
+    """Return the bins to look at, where a few far values leave the others in a bin or two.
+
+    All but, at either end, those that hold at most half of `FEW` of the weights of every variant;
+    None where what is left takes more than `NARROW` of the bins.
+    """
+    firsts, lasts = [], []
+    for name, counts in histograms.counts.items():
+        beyond = histograms.beyond.get(name, NOTHING_BEYOND)
+        most = FEW / 2 * histograms.count_finite(name)
+        if counts.any():
+            firsts.append(np.searchsorted(beyond.below + counts.cumsum(), most, "right"))
+            down = beyond.above + counts[::-1].cumsum()
+            lasts.append(counts.size - np.searchsorted(down, most, "right"))
+    center = range(int(min(firsts)), int(max(lasts))) if firsts else range(0)
+    return center if 0 < len(center) <= NARROW * (histograms.edges.size - 1) else None
 
 
 def compute_edges(low: float, high: float, bins: int = DEFAULT_BINS) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +12,19 @@ from ..facts import Refusal
 from ..quantization import UnavailableError, code_limits, numpy_dtype
 from ..streaming.chunks import Part, Scratch
 from ..streaming.compared_weights import Compared, OpenWeight, is_as_read
-from .histograms import DEFAULT_BINS, MAX_BINS, Histograms, compute_edges, count_in_bins
+from .histograms import (
+    DEFAULT_BINS,
+    MAX_BINS,
+    Beyond,
+    Histograms,
+    compute_edges,
+    count_in_bins,
+    find_center,
+)
 from .metrics import MeasuredWeight
 
 ERROR_BINS = 64
+MOST_LOOKS = 3  # each at the eighth of the range before, or less, that holds most weights
 # float32 rounds x / scale; what lies this far beyond half a step is more than rounding.
 HALF_STEP = np.float32(0.5 + 1e-3)
 
@@ -58,7 +67,8 @@ class LayerCounts:
 def count_layer(measured: Mapping[str, MeasuredWeight], bins: int = DEFAULT_BINS) -> LayerCounts:
     """Return exact counts of a layer's weights and of their errors.
 
-    The bins of the weights run from the lowest to the highest value that the comparison found.
+    The bins of the weights run from the lowest to the highest value that the comparison found;
+    where a few far values would leave the others in a bin or two, over the range of the others.
 
     Args:
         measured: by variant name, the float original first.
@@ -74,7 +84,44 @@ def count_layer(measured: Mapping[str, MeasuredWeight], bins: int = DEFAULT_BINS
             counting.count_pair(name, weight)
     for name, weight in measured.items():
         counting.count_alone(name, weight)
-    return counting.result()
+    counted = counting.result()
+    return replace(counted, histograms=_narrow(measured, counted.histograms, bins))
+
+
+def _narrow(
+    measured: Mapping[str, MeasuredWeight], histograms: Histograms, bins: int
+) -> Histograms:
+    """Return histograms over the bins of most weights, as often narrowed as that takes."""
+    for _ in range(MOST_LOOKS):
+        center = find_center(histograms)
+        if center is None:
+            break
+        low, high = histograms.edges[center.start], histograms.edges[center.stop]
+        edges = compute_edges(float(low), float(high), bins)
+        try:
+            counts = {
+                name: _count_alone(measured[name], edges, inside=False)
+                for name in histograms.counts
+            }
+        except UnavailableError:  # gone since it was counted, and what was counted holds
+            break
+        beyond = {
+            name: _count_beyond(measured[name], histograms, name, center, int(counts[name].sum()))
+            for name in counts
+        }
+        histograms = Histograms(edges, counts, histograms.outside, beyond)
+    return histograms
+
+
+def _count_beyond(
+    measured: MeasuredWeight, before: Histograms, name: str, center: range, inside: int
+) -> Beyond:
+    """Return what lies beyond some bins of ``before``, which hold ``inside`` values."""
+    below = int(before.counts[name][: center.start].sum())
+    below += before.beyond[name].below if name in before.beyond else 0
+    above = before.count_finite(name) - below - inside
+    metrics = measured.metrics
+    return Beyond(below, above, metrics["range_low"], metrics["range_high"])
 
 
 def _find_edges(measured: Mapping[str, MeasuredWeight], bins: int) -> np.ndarray:
@@ -246,8 +293,12 @@ def _to_steps(
     return steps.reshape(-1)
 
 
-def _count_alone(weight: MeasuredWeight, edges: np.ndarray) -> np.ndarray:
-    """Return the counts of a weight's values, by a pass over it alone."""
+def _count_alone(weight: MeasuredWeight, edges: np.ndarray, *, inside: bool = True) -> np.ndarray:
+    """Return the counts of a weight's values, by a pass over it alone.
+
+    Args:
+        inside: every finite value is in some bin.
+    """
     coded = _count_codes(weight, edges)
     if coded is not None:
         return coded
@@ -256,7 +307,8 @@ def _count_alone(weight: MeasuredWeight, edges: np.ndarray) -> np.ndarray:
         counts = np.zeros(len(edges) - 1, np.int64)
         for part in parts:
             values = opened.values(part, opened.codes(part))
-            counts += _count_values(weight, values, edges, opened.scratch)
+            is_inside = inside and weight.sums.not_finite == 0
+            counts += count_in_bins(values, edges, inside=is_inside, scratch=opened.scratch)
         return counts
 
     return np.sum(Compared(weight.weight, weight.layer).share_out(count), axis=0)

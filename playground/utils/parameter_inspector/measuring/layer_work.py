@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
+from ..budgets import charge_to, current_budget
 from ..facts import Refusal, RefusalKind
 from ..quantization import RefusedError
 from ..reading.layers import layers_by_name
 from ..reading.model_file import Model
 from ..records import Layer, LayerPair, Pairing
 from ..streaming.compared_weights import is_as_read
+from ..streaming.same_weights import identify_array, identify_weight
 from ..streaming.threads import thread_count
 from ..streaming.weight_samples import sample_values
 from .metrics import GRID_CHANNELS, MAX_GRID_LEVELS, MeasuredWeight, find_grid
@@ -23,6 +26,8 @@ GRID_COLUMNS = 4096
 
 # Layer name and variant.
 Place = tuple[str, str]
+# By variant.
+Found = Mapping[str, MeasuredWeight]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,33 @@ class LayerWork:
         """Return the work of the original alone, for when it cannot be measured on the way."""
         assert self.original_variant is not None and self.original is not None
         return LayerWork(self.layer_name, self.original_variant, self.original)
+
+    @property
+    def identity(self) -> Hashable:
+        """What two passes share that find the same."""
+        weight, original = self.layer.weight, self.original.weight if self.original else None
+        assert weight is not None
+        return (
+            identify_weight(weight, self.layer),
+            None
+            if original is None or self.original is None
+            else identify_weight(original, self.original),
+            identify_array(None if self.pair is None else self.pair.original_factor),
+            self.original_variant is not None,
+        )
+
+    def adopt(self, found: Mapping[str, MeasuredWeight], other: LayerWork) -> Found:
+        """Return what another pass found as what this one would have."""
+        measured = {self.variant: self._adopt(found[other.variant], self.layer, self.pair)}
+        if self.original_variant is not None and self.original is not None:
+            assert other.original_variant is not None
+            theirs = found[other.original_variant]
+            measured[self.original_variant] = self._adopt(theirs, self.original, None)
+        return measured
+
+    def _adopt(self, found: MeasuredWeight, layer: Layer, pair: LayerPair | None) -> MeasuredWeight:
+        assert layer.weight is not None
+        return MeasuredWeight(layer, layer.weight, found.sums, pair, found.grid)
 
     @property
     def count(self) -> int:
@@ -166,7 +198,7 @@ def run_work(
         if progress is not None:
             progress(len(measurements), total, layer_name)
 
-    with nullcontext(executor) if executor else ThreadPoolExecutor(thread_count()) as pool:
+    with nullcontext(executor) if executor else _threads() as pool:
         for item, result in _run_all(pool, work):
             if isinstance(result, Refusal):
                 measurements.unavailable[item.layer_name, item.variant] = result
@@ -178,9 +210,15 @@ def run_work(
     return measurements
 
 
+def _threads() -> ThreadPoolExecutor:
+    """Return threads whose steps are charged to the budget of this one."""
+    budget = current_budget()
+    return ThreadPoolExecutor(thread_count(), initializer=charge_to, initargs=(budget,))
+
+
 def _run_all(
     pool: Executor, items: Sequence[LayerWork]
-) -> Iterator[tuple[LayerWork, Mapping[str, MeasuredWeight] | Refusal]]:
+) -> Iterator[tuple[LayerWork, Found | Refusal]]:
     """Yield what was measured, or why nothing could be, as soon as it is known.
 
     An original that was to be measured on the way of a pass that failed is measured alone.
@@ -196,16 +234,29 @@ def _run_all(
 
 def _run_together(
     pool: Executor, items: Sequence[LayerWork]
-) -> Iterator[tuple[LayerWork, Mapping[str, MeasuredWeight] | Refusal]]:
-    futures = {pool.submit(LayerWork.run, item): item for item in items}
+) -> Iterator[tuple[LayerWork, Found | Refusal]]:
+    """Yield what was found of each weight; those that are the same are read once."""
+    alike: dict[Hashable, list[LayerWork]] = defaultdict(list)
+    for item in items:
+        alike[item.identity].append(item)
+    futures = {pool.submit(LayerWork.run, same[0]): same for same in alike.values()}
     try:
         for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except RefusedError as error:
-                yield futures[future], error.refusal
-            except ValueError as error:  # what numpy says of shapes that do not go together
-                yield futures[future], Refusal(RefusalKind.LIBRARY, reason=str(error))
+            first, *others = futures[future]
+            result = _result_of(future)
+            yield first, result
+            for item in others:
+                found = result if isinstance(result, Refusal) else item.adopt(result, first)
+                yield item, found
     finally:
         for future in futures:
             future.cancel()
+
+
+def _result_of(future: Future[dict[str, MeasuredWeight]]) -> Found | Refusal:
+    try:
+        return future.result()
+    except RefusedError as error:
+        return error.refusal
+    except ValueError as error:  # what numpy says of shapes that do not go together
+        return Refusal(RefusalKind.LIBRARY, reason=str(error))

@@ -23,6 +23,7 @@ from .weight_sums import WeightSums
 
 HEALTHY_CHANNEL_DB = 20.0
 INT32_MAX = 2**31 - 1
+LIMITS_AT_A_TIME = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +122,19 @@ def representable_limits(quantization: Quantization | None) -> tuple[np.ndarray,
     bottom, top = quantization.code_limits
     if quantization.levels is not None:
         bottom, top = min(quantization.levels), max(quantization.levels)
-    scale = quantization.scale.astype(np.float64)
-    zero_point = quantization.zero_point.astype(np.float64)
+    scale, zero_point = quantization.scale, quantization.zero_point
+    if scale.dtype.kind != "f":  # narrow types have products of their own
+        scale = scale.astype(np.float64)
     with np.errstate(all="ignore"):
-        ends = (bottom - zero_point) * scale, (top - zero_point) * scale
-        return np.minimum(*ends), np.maximum(*ends)
+        ends = [np.asarray((end - zero_point.astype(np.float64)) * scale) for end in (bottom, top)]
+    low, high = (end.reshape(-1) for end in ends)
+    # Part by part: there may be a scale for each weight.
+    for start in range(0, low.size, LIMITS_AT_A_TIME):
+        part = slice(start, start + LIMITS_AT_A_TIME)
+        lowest = np.minimum(low[part], high[part])
+        np.maximum(low[part], high[part], out=high[part])
+        low[part] = lowest
+    return ends[0], ends[1]
 
 
 def channel_sqnr_db(sums: WeightSums) -> np.ndarray:

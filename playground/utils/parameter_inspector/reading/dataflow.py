@@ -20,7 +20,8 @@ import onnx_ir as ir
 
 from ..operators import MICROSOFT, QDQ_DOMAINS, STANDARD_DOMAINS, operator_named
 from ..quantization import NotUnderstoodError, Source, UnavailableError, code_limits, is_integer
-from .constants import Computed, ConstantTable, attribute_values
+from .computed import Computed
+from .constants import ConstantTable, attribute_values, constants_of
 from .layers import list_layers
 from .model_file import Model, all_nodes, spell_data_type
 
@@ -155,7 +156,7 @@ def read_dataflow(model: Model) -> Dataflow:
 
 
 def _read(model: Model) -> Dataflow:
-    reader = _Reader(ConstantTable(model))
+    reader = _Reader(constants_of(model))
     operations = tuple(reader.read(node) for node in _in_order(list(all_nodes(model))))
     producer = {tensor: one for one in operations for tensor in one.outputs}
     readers: dict[Tensor, list[Operation]] = defaultdict(list)

@@ -14,17 +14,13 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from ..operators import QDQ_DOMAINS, QONNX_DOMAINS, STANDARD_DOMAINS, operator_named
-from ..quantization import NotUnderstoodError
-from ..records import Layer
-from .constants import ConstantTable
-from .layers import list_layers
-from .model_file import Model, all_nodes
-from .tracing import trace_integer_output
+from ..operators import QDQ_DOMAINS, QONNX_DOMAINS, operator_named
+from .constants import constants_of
+from .layers import read_layers
+from .model_file import Model
 
 MAX_STEPS = 100
 
-_INTEGER_OPERATORS = ("MatMulInteger", "ConvInteger")
 # These quantize their first input while the model runs.
 _DYNAMIC_OPERATORS = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
@@ -107,10 +103,11 @@ class Network:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.constants = ConstantTable(model)
-        self.layers = {layer.name: layer for layer in list_layers(model)}
-        self.nodes = dict(_nodes_of(self.layers, model))
-        self.made = {name: self._made_by(node) for name, node in self.nodes.items()}
+        self.constants = constants_of(model)
+        read = {one.layer.name: one for one in read_layers(model)}
+        self.layers = {name: one.layer for name, one in read.items()}
+        self.nodes = {name: one.node for name, one in read.items()}
+        self.made = {name: one.outputs for name, one in read.items()}
         self._makers = {
             id(value): (name, index)
             for name, values in self.made.items()
@@ -190,48 +187,17 @@ class Network:
                 steps = (Step(StepKind.DYNAMIC, node),)
             yield self.trace(name, position, value, steps)
 
-    def _made_by(self, node: ir.Node) -> tuple[ir.Value, ...]:
-        """Return the values that a layer makes; those of an integer operator become real later."""
-        if node.op_type in _INTEGER_OPERATORS and node.domain in STANDARD_DOMAINS:
-            try:
-                return (trace_integer_output(node, self.constants).output,)
-            except (NotUnderstoodError, ArithmeticError, LookupError, TypeError, ValueError):
-                pass  # the layer says so itself; its integers are what it makes
-        return tuple(node.outputs)
-
 
 def operands(node: ir.Node) -> tuple[_Operand, ...]:
     """Return for each input: as the float operator counts it, the node's own, scale, zero-point."""
-    if node.op_type == "QLinearConcat":
-        return tuple((i, at, at + 1, at + 2) for i, at in enumerate(range(2, len(node.inputs), 3)))
-    found = _OPERANDS.get(node.op_type)
-    return found or tuple((i, i) for i in range(len(node.inputs)))
+    return integer_operands(node.op_type, len(node.inputs))
 
 
-def _nodes_of(layers: dict[str, Layer], model: Model) -> Iterator[tuple[str, ir.Node]]:
-    """Yield the node of each layer: both stand in graph order, plumbing is in between."""
-    waiting = iter(layers.values())
-    layer = next(waiting, None)
-    for node in all_nodes(model):
-        if layer is None:
-            return
-        if _is_node_of(layer, node):
-            yield layer.name, node
-            layer = next(waiting, None)
-
-
-def _is_node_of(layer: Layer, node: ir.Node) -> bool:
-    if (layer.op_type, layer.domain, layer.node_name) != (
-        node.op_type,
-        node.domain,
-        node.name or "",
-    ):
-        return False
-    names = tuple(v.name or "" if v is not None else "" for v in node.inputs)
-    return layer.input_names == names and (
-        node.op_type in _INTEGER_OPERATORS
-        or layer.output_names == (tuple(v.name or "" for v in node.outputs) or ("",))
-    )
+def integer_operands(op_type: str, count: int) -> tuple[_Operand, ...]:
+    """Return `operands` of an operator with so many inputs."""
+    if op_type == "QLinearConcat":
+        return tuple((i, at, at + 1, at + 2) for i, at in enumerate(range(2, count, 3)))
+    return _OPERANDS.get(op_type) or tuple((i, i) for i in range(count))
 
 
 def _step(kind: StepKind, node: ir.Node, scale: int) -> Step:

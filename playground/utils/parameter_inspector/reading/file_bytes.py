@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
 from ..quantization import DerivedSource, Source
-from .constants import Computed
+from .computed import Computed
 from .model_file import Model, all_nodes
+from .protobuf_fields import IN_THIS_FILE
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,54 @@ class StoredTensor:
     is_read: bool
 
 
+def count_file_bytes(model: Model) -> int:
+    """Return how large a model's file is, with the files beside it that it names.
+
+    What is there counts, not what the model says of it.
+    """
+    if model.path is None:
+        return model.file_bytes
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    locations = {str(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}
+    beside = 0
+    for location in locations - {IN_THIS_FILE}:
+        with suppress(OSError, ValueError):  # a missing file is said of its tensors
+            beside += (model.path.parent / location).stat().st_size
+    return model.file_bytes + beside
+
+
 def list_stored_tensors(model: Model) -> Iterator[StoredTensor]:
     """Yield the initializers, those of branches too, and what Constant nodes hold."""
+    for name, tensor, is_read in _list_tensors(model):
+        yield _stored(name, tensor, is_read)
+
+
+def list_files(model: Model) -> tuple[Path, ...]:
+    """Return the files that a model is in: its own, and those of its external data."""
+    if model.path is None:
+        return ()
+    locations = {
+        str(tensor.location)
+        for _, tensor, _ in _list_tensors(model)
+        if isinstance(tensor, ir.ExternalTensor)
+    }
+    folder = model.path.parent
+    return model.path, *(folder / one for one in sorted(locations) if one != IN_THIS_FILE)
+
+
+def _list_tensors(model: Model) -> Iterator[tuple[str, ir.TensorProtocol, bool]]:
+    """Yield name, tensor, and whether it is read."""
     graphs = {id(model.graph): model.graph}
     for node in all_nodes(model):
         if node.graph is not None and isinstance(node.graph, ir.Graph):
             graphs.setdefault(id(node.graph), node.graph)
         held = node.attributes.get("value") if node.op_type == "Constant" else None
         if held is not None and held.type == ir.AttributeType.TENSOR and not held.is_ref():
-            yield _stored(node.outputs[0].name or "", held.as_tensor(), _is_read(node.outputs[0]))
+            yield node.outputs[0].name or "", held.as_tensor(), _is_read(node.outputs[0])
     for graph in graphs.values():
         for name, value in graph.initializers.items():
             if value.const_value is not None:
-                yield _stored(name, value.const_value, _is_read(value))
+                yield name, value.const_value, _is_read(value)
 
 
 def _is_read(value: ir.Value) -> bool:

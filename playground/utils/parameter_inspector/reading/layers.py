@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import math
 import weakref
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
 
+from ..budgets import spend
 from ..facts import Refusal, RefusalKind
 from ..operators import QDQ_DOMAINS, STANDARD_DOMAINS, Operand, operator_named
 from ..quantization import (
     ArraySource,
+    DerivedSource,
     NotUnderstoodError,
     RefusedError,
     Source,
@@ -24,23 +26,32 @@ from ..quantization import (
     create_quantization,
 )
 from ..records import Layer, LayerParams, WeightTensor
+from .accounts import AccountedConstant, account_for_constants, say_what_is_unread
 from .activation_scales import (
     activation_quantization,
     input_quantizations,
     output_quantizations,
 )
-from .constants import ConstantTable, attribute_values
+from .alike_names import number_alike
+from .arithmetic import hold_codes, read_unscaled
+from .constants import ConstantTable, attribute_values, constants_of
 from .decoders import Stored
+from .following import OutputChain, follow_integers, follow_product
+from .gathering import GATHERS, read_gathered
 from .model_file import Model, all_nodes, printable
+from .products import find_bare_codes, read_scaled_product
+from .read_layers import ReadLayer
 from .storage import READERS, operands_of, refusal_of
-from .tracing import IntegerChain, trace_gathered, trace_integer_output, trace_operand
+from .tracing import trace_operand
 
 # Attributes and shapes come from the file, and nothing promises that they fit together.
 _MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
 
+# What making the record of a layer takes, for `budgets`.
+STEPS_A_LAYER = 50
+
+_read: weakref.WeakKeyDictionary[Model, tuple[ReadLayer, ...]] = weakref.WeakKeyDictionary()
 _listed: weakref.WeakKeyDictionary[Model, tuple[Layer, ...]] = weakref.WeakKeyDictionary()
-
-
 _by_name: weakref.WeakKeyDictionary[Model, dict[str, Layer]] = weakref.WeakKeyDictionary()
 
 
@@ -49,6 +60,11 @@ def list_layers(model: Model) -> tuple[Layer, ...]:
     if model not in _listed:
         _listed[model] = _list_layers(model)
     return _listed[model]
+
+
+def list_constants(model: Model) -> tuple[AccountedConstant, ...]:
+    """Return what becomes of every constant that could hold codes: integers, narrow floats."""
+    return tuple(account_for_constants(model, ConstantTable(model), read_layers(model)))
 
 
 def layers_by_name(model: Model) -> Mapping[str, Layer]:
@@ -107,22 +123,34 @@ def extract_layer_params(model: Model, layer_name: str) -> LayerParams | None:
 
 
 def _list_layers(model: Model) -> tuple[Layer, ...]:
+    return tuple(one.layer for one in read_layers(model))
+
+
+def read_layers(model: Model) -> tuple[ReadLayer, ...]:
+    """Return the layers of ``model`` in graph order, each with what of the graph it is."""
+    if model not in _read:
+        constants = constants_of(model)
+        _read[model] = say_what_is_unread(model, constants, _read_layers(model, constants))
+    return _read[model]
+
+
+def _read_layers(model: Model, constants: ConstantTable) -> tuple[ReadLayer, ...]:
     nodes = list(all_nodes(model))
-    constants = ConstantTable(model)
-    chains = dict(_integer_chains(nodes, constants))
+    chains = dict(_chains(nodes, constants))
     claimed = {
         id(node)
         for chain in chains.values()
-        if isinstance(chain, IntegerChain)
+        if not isinstance(chain, RefusedError)
         for node in chain.nodes
     }
     working = [n for n in nodes if id(n) not in claimed and not _is_plumbing(n, constants)]
     names = _unique_names(working)
-    layers = [
-        _create_layer(node, name, index, constants, chains.get(id(node)))
-        for index, (node, name) in enumerate(zip(working, names, strict=True))
-    ]
-    return tuple(_with_added_biases(working, layers))
+    layers = []
+    for index, (node, name) in enumerate(zip(working, names, strict=True)):
+        spend(STEPS_A_LAYER)
+        layers.append(_read_layer(node, name, index, constants, chains.get(id(node))))
+    with_biases = _with_added_biases(working, [one.layer for one in layers])
+    return tuple(replace(one, layer=layer) for one, layer in zip(layers, with_biases, strict=True))
 
 
 def _is_plumbing(node: ir.Node, constants: ConstantTable) -> bool:
@@ -139,72 +167,69 @@ def _is_plumbing(node: ir.Node, constants: ConstantTable) -> bool:
 def _unique_names(nodes: list[ir.Node]) -> list[str]:
     """Return a name for each node: its own, or one made from its operator and first output."""
     wanted = [node.name or f"{node.op_type} → {_output_names(node)[0]}" for node in nodes]
-    repeated = Counter(wanted)
-    taken = set(wanted)
-    seen: Counter[str] = Counter()
-    names = []
-    for name in wanted:
-        seen[name] += 1
-        unique = name
-        if repeated[name] > 1 and seen[name] > 1:
-            number = seen[name]
-            while (unique := f"{name} #{number}") in taken:
-                number += 1
-            taken.add(unique)
-        names.append(unique)
-    return names
+    return number_alike(wanted)
 
 
 def _output_names(node: ir.Node) -> tuple[str, ...]:
     return tuple(value.name or "" for value in node.outputs) or ("",)
 
 
-def _create_layer(
+def _read_layer(
     node: ir.Node,
     name: str,
     index: int,
     constants: ConstantTable,
-    chain: IntegerChain | NotUnderstoodError | None,
-) -> Layer:
-    parameters, refusals = _read_parameters(node, constants, chain)
-    outputs = (chain.output.name or "",) if isinstance(chain, IntegerChain) else _output_names(node)
-    return Layer(
+    chain: OutputChain | RefusedError | None,
+) -> ReadLayer:
+    readings = list(_read_parameters(node, constants, chain))
+    results = [result for _, result in readings]
+    found = chain if isinstance(chain, OutputChain) else OutputChain()
+    outputs = tuple(node.outputs) if found.output is None else (found.output,)
+    layer = Layer(
         name=name,
         node_name=node.name or "",
         op_type=node.op_type,
         domain=node.domain,
         index=index,
         input_names=tuple(value.name or "" if value is not None else "" for value in node.inputs),
-        output_names=outputs,
-        parameters=tuple(parameters),
+        output_names=tuple(value.name or "" for value in outputs) or ("",),
+        parameters=tuple(r for r in results if isinstance(r, WeightTensor)),
         inputs=tuple(input_quantizations(node, constants)),
         outputs=tuple(output_quantizations(node, constants)),
-        not_understood=(*refusals, *_unknown_operator(node, constants)),
+        not_understood=(
+            *(r for r in results if isinstance(r, Refusal)),
+            *_unknown_operator(node, constants),
+        ),
         attributes=attribute_values(node, with_tensors=False),
     )
+    parameters = frozenset(i for i, result in readings if isinstance(result, WeightTensor))
+    refused = frozenset(i for i, _ in readings) - parameters
+    return ReadLayer(layer, node, outputs, parameters, refused, found.nodes)
+
+
+Reading = tuple[int, WeightTensor | Refusal]
 
 
 def _read_parameters(
-    node: ir.Node, constants: ConstantTable, chain: IntegerChain | NotUnderstoodError | None
-) -> tuple[list[WeightTensor], list[Refusal]]:
-    """Return the parameters of a layer, and why others cannot be read."""
-    parameters: list[WeightTensor] = []
-    refusals: list[Refusal] = []
-    if chain is not None:
-        readings = [_read_integer_operator(node, constants, chain)]
-    else:
-        readings = [_read_operand(node, operand, constants) for operand in operands_of(node)]
-    for reading in readings:
-        for result in reading:
-            if isinstance(result, Refusal):
-                refusals.append(result)
-            else:
-                parameters.append(result)
-    return parameters, refusals
+    node: ir.Node, constants: ConstantTable, chain: OutputChain | RefusedError | None
+) -> Iterator[Reading]:
+    """Yield the parameters of a layer, and why others cannot be read, with the input of each."""
+    if operator_named(node.op_type).integer_axis is not None and chain is not None:
+        yield from ((1, result) for result in _read_integer_operator(node, constants, chain))
+        return
+    for operand in operands_of(node):
+        for result in _read_operand(node, operand, constants, chain):
+            yield operand.index, result
+    bias = _scaled_bias(node, chain)
+    if bias is not None:
+        yield len(node.inputs), bias
 
 
 def _read_operand(
-    node: ir.Node, operand: Operand, constants: ConstantTable
+    node: ir.Node,
+    operand: Operand,
+    constants: ConstantTable,
+    chain: OutputChain | RefusedError | None,
 ) -> Iterator[WeightTensor | Refusal]:
     """Yield the parameter in one input of a layer, or why it cannot be read."""
     value = node.inputs[operand.index] if operand.index < len(node.inputs) else None
@@ -212,7 +237,7 @@ def _read_operand(
         return
     slot = partial(replace, slot=operand.slot, op_type=node.op_type)
     try:
-        stored = _read_stored(node, operand, value, constants)
+        stored = _read_stored(node, operand, value, constants, chain)
         weight = _as_weight(operand, stored, node) if stored is not None else None
     except RefusedError as error:
         yield slot(error.refusal)
@@ -227,15 +252,34 @@ def _read_operand(
 
 
 def _read_stored(
-    node: ir.Node, operand: Operand, value: ir.Value, constants: ConstantTable
+    node: ir.Node,
+    operand: Operand,
+    value: ir.Value,
+    constants: ConstantTable,
+    chain: OutputChain | RefusedError | None,
 ) -> Stored | None:
     """Return an operand as it is stored, None where it is an activation."""
     if operand.form is not None:
         read = READERS[operand.form]
         return read(node, constants, operand) if constants.is_constant(value) else None
-    if node.op_type == "Gather" and constants.is_constant(value):
-        return _read_table(node, value, constants)
-    return trace_operand(value, constants)
+    if operand.index == 0 and _is_table_of_codes(node, constants):
+        gathered = read_gathered(node, constants)
+        return None if gathered is None else gathered[0]
+    bare = find_bare_codes(node, operand, constants)
+    if bare is not None and isinstance(chain, OutputChain):
+        return read_scaled_product(node, operand, bare[0], chain, constants)
+    if bare is not None:
+        never = Refusal(RefusalKind.NEVER_SCALED)
+        problem = chain.refusal if isinstance(chain, RefusedError) else never
+        whole = read_unscaled(bare[0])
+        return Stored("whole numbers", bare[1] if whole is None else whole, problem=problem)
+    stored = constants.remember(value, trace_operand, operand.slot)
+    is_bias = operand.slot == "bias" and isinstance(chain, OutputChain) and bool(chain.factors)
+    if stored is None or not is_bias or stored.quantization is not None:
+        return stored
+    source = constants.get(value)
+    assert isinstance(chain, OutputChain) and source is not None
+    return Stored("float → Mul", _behind_scale(source, chain))
 
 
 def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor | None:
@@ -243,7 +287,8 @@ def _as_weight(operand: Operand, stored: Stored, node: ir.Node) -> WeightTensor 
     shape = _layer_shape(stored)
     _check_groups(node, operand, shape)
     is_number = len(shape) == 0 or shape == (1,)
-    if stored.quantization is None and not stored.source.data_type.startswith(("float", "bfloat")):
+    is_float = stored.source.data_type.startswith(("float", "bfloat"))
+    if stored.quantization is None and not is_float and stored.problem is None:
         return None
     if operand.slot == "operand" and is_number and stored.quantization is None:
         return None
@@ -275,6 +320,16 @@ def _layer_shape(stored: Stored) -> tuple[int, ...]:
     """Return the shape after the layout steps, tried on an array that takes no memory."""
     if not stored.layout:
         return stored.source.shape
+    if stored not in _shapes:
+        _shapes[stored] = _try_layout(stored)
+    return _shapes[stored]
+
+
+_shapes: weakref.WeakKeyDictionary[Stored, tuple[int, ...]] = weakref.WeakKeyDictionary()
+
+
+def _try_layout(stored: Stored) -> tuple[int, ...]:
+    spend(1 + len(stored.layout))
     array = np.broadcast_to(np.zeros((), np.int8), stored.source.shape)
     for step in stored.layout:
         if step.op_type == "Cast":
@@ -292,52 +347,83 @@ def _layer_shape(stored: Stored) -> tuple[int, ...]:
     return array.shape
 
 
-def _read_table(node: ir.Node, value: ir.Value, constants: ConstantTable) -> Stored | None:
-    """Return a Gather's table: dequantized before, or as codes that are dequantized later."""
-    source = constants.get(value)
-    if (
-        source is None
-        or not source.data_type.startswith(("int", "uint"))
-        or source.data_type == "int64"
-    ):
-        return trace_operand(value, constants)
-    later = trace_gathered(node, constants)
-    if later is None:
+def _is_table_of_codes(node: ir.Node, constants: ConstantTable) -> bool:
+    """Whether a layer looks up rows of bare codes, which are scaled later on if at all."""
+    if node.op_type not in GATHERS or not node.inputs:
+        return False
+    source = constants.get(node.inputs[0])
+    return source is not None and hold_codes(source.data_type)
+
+
+# ------------------------------------------------- layers whose scale follows
+
+
+def _chains(
+    nodes: list[ir.Node], constants: ConstantTable
+) -> Iterator[tuple[int, OutputChain | RefusedError]]:
+    """Yield what follows each layer that hands on integers, by the node's id."""
+    for node in nodes:
+        try:
+            chain = _chain_of(node, constants)
+        except RefusedError as error:
+            yield id(node), error
+        except _MISFITS as error:
+            yield (
+                id(node),
+                NotUnderstoodError(Refusal(RefusalKind.MALFORMED_AFTER, reason=repr(error))),
+            )
+        else:
+            if chain is not None:
+                yield id(node), chain
+
+
+def _chain_of(node: ir.Node, constants: ConstantTable) -> OutputChain | None:
+    if node.domain not in STANDARD_DOMAINS:
         return None
-    scale, zero_point, axis = later
-    gather_axis = int(attribute_values(node).get("axis", 0))
-    index_rank = (
-        len(node.inputs[1].shape) if node.inputs[1] is not None and node.inputs[1].shape else 1
-    )
-    if axis > gather_axis:
-        axis -= index_rank - 1
-    quantization = create_quantization(source, scale, zero_point, axis=axis)
-    return Stored("Gather → DequantizeLinear", source, quantization)
+    if operator_named(node.op_type).integer_axis is not None:
+        return follow_integers(node, constants)
+    if _is_table_of_codes(node, constants):
+        gathered = read_gathered(node, constants)
+        return None if gathered is None else gathered[1]
+    for operand in operands_of(node):
+        bare = find_bare_codes(node, operand, constants)
+        if bare is not None:
+            chain = follow_product(node, constants)
+            read_scaled_product(node, operand, bare[0], chain, constants)
+            return chain
+    return None
+
+
+def _scaled_bias(node: ir.Node, chain: OutputChain | RefusedError | None) -> WeightTensor | None:
+    """Return what an Add puts to a product before its scale, in the units behind it."""
+    is_integer_operator = operator_named(node.op_type).integer_axis is not None
+    if is_integer_operator or not isinstance(chain, OutputChain) or chain.bias is None:
+        return None
+    if chain.is_rounded or chain.activations:
+        return None
+    source = _behind_scale(chain.bias, chain)
+    return WeightTensor("bias", chain.bias.name, "float → Mul", source, source.shape)
+
+
+def _behind_scale(bias: Source, chain: OutputChain) -> Source:
+    """Return a bias of bare codes times the scale that follows."""
+    scale = math.prod((f.read() for f in chain.factors[1:]), start=chain.factors[0].read())
+    shape = np.broadcast_shapes(bias.shape, np.shape(scale))
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    derive = partial(_multiply, factor=np.asarray(scale), shape=shape)
+    return DerivedSource(bias, derive, shape, bias.data_type)
+
+
+def _multiply(array: np.ndarray, *, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return (array * factor).reshape(shape)
 
 
 # ------------------------------------------------- integer operators
 
 
-def _integer_chains(
-    nodes: list[ir.Node], constants: ConstantTable
-) -> Iterator[tuple[int, IntegerChain | NotUnderstoodError]]:
-    for node in nodes:
-        is_integer_operator = operator_named(node.op_type).integer_axis is not None
-        if is_integer_operator and node.domain in STANDARD_DOMAINS:
-            yield id(node), _trace_chain(node, constants)
-
-
-def _trace_chain(node: ir.Node, constants: ConstantTable) -> IntegerChain | NotUnderstoodError:
-    try:
-        return trace_integer_output(node, constants)
-    except NotUnderstoodError as error:
-        return error
-    except _MISFITS as error:
-        return NotUnderstoodError(Refusal(RefusalKind.MALFORMED_AFTER, reason=repr(error)))
-
-
 def _read_integer_operator(
-    node: ir.Node, constants: ConstantTable, chain: IntegerChain | NotUnderstoodError
+    node: ir.Node, constants: ConstantTable, chain: OutputChain | RefusedError
 ) -> Iterator[WeightTensor | Refusal]:
     """Yield the weight (and the int32 bias) of MatMulInteger or ConvInteger."""
     value = node.inputs[1] if len(node.inputs) > 1 else None
@@ -345,19 +431,21 @@ def _read_integer_operator(
         return
     slot = partial(replace, slot="weight", op_type=node.op_type)
     try:
-        if isinstance(chain, NotUnderstoodError):
+        if isinstance(chain, RefusedError):
             raise chain
         yield _integer_weight(node, constants, chain)
         bias = _integer_bias(node, chain)
         if bias is not None:
             yield bias
+        elif chain.bias is not None:
+            yield replace(slot(Refusal(RefusalKind.SCALE_COMPUTED)), slot="bias")
     except RefusedError as error:
         yield slot(error.refusal)
     except _MISFITS as error:
         yield slot(Refusal(RefusalKind.LIBRARY, reason=str(error)))
 
 
-def _integer_weight(node: ir.Node, constants: ConstantTable, chain: IntegerChain) -> WeightTensor:
+def _integer_weight(node: ir.Node, constants: ConstantTable, chain: OutputChain) -> WeightTensor:
     codes, axis = constants.get(node.inputs[1]), operator_named(node.op_type).integer_axis
     assert codes is not None and axis is not None
     zero_point = constants.get(node.inputs[3]) if len(node.inputs) > 3 else None
@@ -368,8 +456,11 @@ def _integer_weight(node: ir.Node, constants: ConstantTable, chain: IntegerChain
     return replace(weight, channel_axis=axis % len(weight.shape))
 
 
-def _integer_bias(node: ir.Node, chain: IntegerChain) -> WeightTensor | None:
-    """Return the int32 bias, None where the product of the scales is not known."""
+def _integer_bias(node: ir.Node, chain: OutputChain) -> WeightTensor | None:
+    """Return the bias, None where it is int32 and the product of the scales is not known."""
+    if chain.bias is not None and chain.is_rounded:
+        storage = "float, rounded while the model runs"
+        return WeightTensor("bias", chain.bias.name, storage, chain.bias, chain.bias.shape)
     if chain.bias is None or chain.activations or not chain.factors:
         return None
     factors = [source.read().astype(np.float32).reshape(-1) for source in chain.factors]
@@ -381,7 +472,7 @@ def _integer_bias(node: ir.Node, chain: IntegerChain) -> WeightTensor | None:
     )
 
 
-def _weight_scale(node: ir.Node, chain: IntegerChain, constants: ConstantTable) -> Source:
+def _weight_scale(node: ir.Node, chain: OutputChain, constants: ConstantTable) -> Source:
     """Return the weight's part of the scales that the integers are multiplied by."""
     if not chain.factors:
         raise NotUnderstoodError(Refusal(RefusalKind.SCALE_COMPUTED))
@@ -457,10 +548,11 @@ def _with_added_biases(nodes: list[ir.Node], layers: list[Layer]) -> list[Layer]
         layer.output_names[0]: i for i, layer in enumerate(layers) if layer.output_names[0]
     }
     result = list(layers)
+    once: dict[int, bool] = {}
     for node, layer in zip(nodes, layers, strict=True):
         if layer.op_type != "Add" or layer.weight is None:
             continue
-        owners = [_only_source(v) for v in node.inputs if v is not None]
+        owners = [_only_source(v, once) for v in node.inputs if v is not None]
         moving = [name for name in owners if name in by_output]
         if len(moving) != 1:
             continue
@@ -496,14 +588,17 @@ def _is_bias_shaped(added: WeightTensor, owner: Layer) -> bool:
     return from_end == 1 + spatial
 
 
-def _is_used_once(value: ir.Value) -> bool:
-    return len(list(islice(value.uses(), 2))) == 1
+def _is_used_once(value: ir.Value, known: dict[int, bool]) -> bool:
+    """Whether one node reads a value; asked once, for that copies all who read it."""
+    if id(value) not in known:
+        known[id(value)] = len(value.uses()) == 1
+    return known[id(value)]
 
 
-def _only_source(value: ir.Value) -> str:
+def _only_source(value: ir.Value, once: dict[int, bool]) -> str:
     """Return the output that an operand comes from, through Q and DQ, if nothing else reads it."""
     for _ in range(4):
-        if not _is_used_once(value) or value.is_graph_output():
+        if not _is_used_once(value, once) or value.is_graph_output():
             return ""
         node = value.producer()
         if node is None or not operator_named(node.op_type).is_plumbing or not node.inputs:

@@ -19,14 +19,15 @@ import google.protobuf.message
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
+from ..budgets import OutOfTimeError
 from ..facts import Refusal, RefusalKind
 from ..quantization import RefusedError, Source, UnavailableError
+from .inlining import inline_functions
+from .mending import Graph, graphs_of, mend_graph
 from .protobuf_fields import (
     IN_THIS_FILE,
     MAX_GRAPH_BYTES,
-    MIN_PAYLOAD_BYTES,
     GraphTooLargeError,
     read_without_payloads,
 )
@@ -34,10 +35,6 @@ from .protobuf_fields import (
 # It writes names from the file to the terminal as they are.
 logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
 
-# Calls of model-local functions, counted through every level: more is a decompression bomb.
-MAX_INLINED_NODES = 100_000
-# All sparse initializers of a file together, when made dense.
-MAX_SPARSE_ELEMENTS = 1 << 23
 
 _DATA_TYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64"}
 _ONNX_NAMES = {name: data_type.name for data_type, name in _DATA_TYPE_NAMES.items()}
@@ -59,6 +56,8 @@ class Model:
         file_bytes: size of the file, without external data.
         ir_version: of the file format; 0 where the file does not say.
         repeated_names: what several of its nodes are called.
+        constants_defined_again: what several of its constants are called; the one that onnxruntime
+            uses is read.
     """
 
     path: Path | None
@@ -69,6 +68,7 @@ class Model:
     file_bytes: int
     ir_version: int = 0
     repeated_names: tuple[str, ...] = ()
+    constants_defined_again: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,11 +375,15 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
     repeated = _find_repeated_node_names(proto.graph)
     if not proto.graph.node and not proto.graph.initializer:
         raise _refuse_file(RefusalKind.NO_GRAPH, name)
-    _refuse_names_defined_twice(name, proto.graph)
     try:
+        defined_again = mend_graph(proto)
+        for graph in graphs_of(proto.graph):
+            _refuse_names_defined_twice(name, graph)
         model = _deserialize(proto, name)
-    except ModelFileError:
+    except (ModelFileError, OutOfTimeError):
         raise
+    except RefusedError as error:
+        raise ModelFileError(error.refusal) from error
     except Exception as error:  # onnx_ir has no single class for a graph it cannot read
         reason = _one_line(error)
         raise _refuse_file(RefusalKind.GRAPH_UNREADABLE, name, reason=reason) from error
@@ -393,30 +397,39 @@ def _open_proto(proto: onnx.ModelProto, path: Path | None, name: str, size: int)
         size,
         proto.ir_version,
         repeated,
+        tuple(printable(_as_text(constant)) for constant in defined_again),
     )
 
 
-def _refuse_names_defined_twice(name: str, graph: onnx.GraphProto) -> None:
-    """Refuse a graph in which one name means two tensors: no runtime opens it.
+def _refuse_names_defined_twice(name: str, graph: Graph) -> None:
+    """Refuse a graph in which one name means two tensors: onnxruntime does not open it.
 
-    An initializer may be given twice (onnxruntime takes one), and may be an input as well.
+    A constant that is given again in the same shape is no more in it, and an initializer may be an
+    input as well.
     """
-    given = {tensor.name: "an initializer" for tensor in graph.initializer}
-    given |= {sparse.values.name: "an initializer" for sparse in graph.sparse_initializer}
-    given |= {value.name: "an input of the model" for value in graph.input}
+    if not isinstance(graph, onnx.GraphProto):
+        return
+    by: dict[str, str] = {}
+    initializers = [tensor.name for tensor in graph.initializer]
+    initializers += [sparse.values.name for sparse in graph.sparse_initializer]
+    for given in initializers:
+        _define(name, by, given, "an initializer")
+    inputs: dict[str, str] = {}
+    for value in graph.input:
+        _define(name, inputs, value.name, "an input of the model")
+    by = inputs | by
     for node in graph.node:
         for output in filter(None, node.output):
-            spelled = _as_text(output)
-            if output in given:
-                raise ModelFileError(
-                    Refusal(
-                        RefusalKind.NAME_DEFINED_TWICE,
-                        name=name,
-                        value=printable(spelled),
-                        names=(given[output], f"an output of {printable(_as_text(node.op_type))}"),
-                    )
-                )
-            given[output] = f"an output of {printable(_as_text(node.op_type))}"
+            _define(name, by, output, f"an output of {printable(_as_text(node.op_type))}")
+
+
+def _define(name: str, by: dict[str, str], defined: str, what: str) -> None:
+    if defined in by:
+        value, names = printable(_as_text(defined)), (by[defined], what)
+        raise ModelFileError(
+            Refusal(RefusalKind.NAME_DEFINED_TWICE, name=name, value=value, names=names)
+        )
+    by[defined] = what
 
 
 def _find_repeated_node_names(graph: onnx.GraphProto) -> tuple[str, ...]:
@@ -426,35 +439,11 @@ def _find_repeated_node_names(graph: onnx.GraphProto) -> tuple[str, ...]:
 
 
 def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
-    """Return the model with its functions inlined, and what onnx_ir does not read mended."""
-    _drop_repeated_initializers(proto.graph)
-    _fill_in_sparse_initializers(proto.graph)
-    _forget_unknown_data_types(proto.graph)
+    """Return the model with its functions inlined."""
     model = ir.serde.deserialize_model(proto)
-    if model.functions:
-        _check_inlining(name, model)
-        InlinePass()(model)
+    inline_functions(name, model)
     _check_names_are_text(name, model.graph)
     return model
-
-
-def _drop_repeated_initializers(graph: onnx.GraphProto) -> None:
-    """Keep of several initializers of one name the one that onnxruntime 1.31 uses.
-
-    ONNX forbids them, yet onnxruntime's own MatMulNBits quantizer writes them. Measured: the last
-    of those under 128 bytes, the last but one of larger ones.
-    """
-    by_name: dict[str, list[onnx.TensorProto]] = {}
-    for tensor in graph.initializer:
-        by_name.setdefault(tensor.name, []).append(tensor)
-    if len(by_name) == len(graph.initializer):
-        return
-    used = [
-        same[-1] if len(same) == 1 or _payload_bytes(same[-1]) < 128 else same[-2]
-        for same in by_name.values()
-    ]
-    del graph.initializer[:]
-    graph.initializer.extend(used)
 
 
 def _check_names_are_text(name: str, graph: ir.Graph) -> None:
@@ -464,78 +453,6 @@ def _check_names_are_text(name: str, graph: ir.Graph) -> None:
         names = (node.name, node.op_type, node.domain, *(v.name for v in values if v is not None))
         if any(isinstance(text, bytes) for text in names):
             raise _refuse_file(RefusalKind.NAME_NOT_TEXT, name)
-
-
-def _payload_bytes(tensor: onnx.TensorProto) -> int:
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return MIN_PAYLOAD_BYTES
-    return len(tensor.raw_data) or tensor.ByteSize()
-
-
-def _fill_in_sparse_initializers(graph: onnx.GraphProto) -> None:
-    """Make sparse initializers dense, as onnxruntime does; onnx_ir does not read them."""
-    budget = MAX_SPARSE_ELEMENTS
-    for sparse in graph.sparse_initializer:
-        shape = tuple(sparse.dims)
-        tensors = (sparse.values, sparse.indices)
-        if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
-            continue  # onnx would read it from wherever the program happens to run
-        if any(d < 0 for d in shape) or math.prod(shape) > budget:
-            continue
-        budget -= math.prod(shape)
-        values = onnx.numpy_helper.to_array(sparse.values)
-        indices = onnx.numpy_helper.to_array(sparse.indices)
-        dense = np.zeros(shape, values.dtype)
-        where = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, shape)
-        dense[where] = values
-        graph.initializer.append(onnx.numpy_helper.from_array(dense, sparse.values.name))
-    del graph.sparse_initializer[:]
-
-
-def _forget_unknown_data_types(graph: onnx.GraphProto) -> None:
-    """Mark tensors of a data type that onnx does not know, so that the others stay readable."""
-    known = set(onnx.TensorProto.DataType.values())
-    for tensor in _tensors_of(graph):
-        if tensor.data_type not in known:
-            tensor.data_type = onnx.TensorProto.UNDEFINED
-
-
-def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield the initializers and the tensors among the attributes, those of branches too."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from _tensors_of(attribute.g)
-            for branch in attribute.graphs:
-                yield from _tensors_of(branch)
-
-
-def _check_inlining(name: str, model: ir.Model) -> None:
-    """Refuse functions that call each other in a circle, or expand beyond reason."""
-    sizes: dict[ir.OperatorIdentifier, int] = {}
-
-    def expanded(node: ir.Node, callers: tuple[ir.OperatorIdentifier, ...]) -> int:
-        callee = node.op_identifier()
-        if callee not in model.functions:
-            return 1
-        if callee in callers:
-            raise ModelFileError(
-                Refusal(RefusalKind.FUNCTION_CALLS_ITSELF, name=name, operator=callee[1])
-            )
-        if callee not in sizes:
-            body = model.functions[callee].all_nodes()
-            sizes[callee] = sum(expanded(inner, (*callers, callee)) for inner in body)
-        return sizes[callee]
-
-    total = sum(expanded(node, ()) for node in model.graph.all_nodes())
-    if total > MAX_INLINED_NODES:
-        raise ModelFileError(
-            Refusal(RefusalKind.TOO_MANY_NODES, name=name, count=total, limit=MAX_INLINED_NODES)
-        )
 
 
 def all_nodes(model: Model) -> Iterator[ir.Node]:

@@ -9,11 +9,14 @@ Source: the field numbers of onnx.proto3, and protobuf's wire format.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+
+from ..budgets import spend
 
 # A payload at least this large stays in the file.
 MIN_PAYLOAD_BYTES = 1024
@@ -83,6 +86,7 @@ _FIELD_BYTES = {
     ("AttributeProto", 9): 80,
     ("TensorProto", 6): 80,
     ("TensorProto", 13): 80,
+    ("TensorProto", 14): 100,
     ("TensorProto", 16): 80,
     ("GraphProto", 14): 80,
     ("GraphProto", 15): 2000,
@@ -101,6 +105,34 @@ _PACKED_FACTORS = {
     ("AttributeProto", 8): 28,
 }
 _EXTERNAL_FIELDS = (13, 14)
+
+# Numbers that are not packed: so many bytes for each in the file, tag and all.
+_RUN_FACTORS = {"TensorProto": 18, "AttributeProto": 14}
+_RUN = 0
+# Fields that were passed over are told as one step of so many.
+_FIELDS_A_STEP = 64
+
+
+def _run_pattern(left_out: int = 0) -> re.Pattern[bytes]:
+    """Return what matches fields that hold a number each, all but one field with a tag of a byte.
+
+    A file may hold millions of two bytes: these are passed over at once.
+    """
+
+    def tags(kind: int) -> bytes:
+        short = bytes(t for t in range(8, 128) if t & 7 == kind and t >> 3 != left_out)
+        long = bytes(t for t in range(128, 256) if t & 7 == kind)
+        return b"(?:[%b]|[%b][\x80-\xff]{0,3}[\x01-\x7f])" % (re.escape(short), re.escape(long))
+
+    varint = tags(_VARINT) + rb"[\x80-\xff]{0,9}[\x00-\x7f]"
+    return re.compile(
+        b"(?:%b|%b.{4}|%b.{8})++" % (varint, tags(_FIXED32), tags(_FIXED64)), re.DOTALL
+    )
+
+
+# Where a tensor says that its bytes lie elsewhere is not passed over.
+_NUMBERS = {"TensorProto": _run_pattern(left_out=14)}
+_ANY_NUMBERS = _run_pattern()
 
 
 class GraphTooLargeError(ValueError):
@@ -136,19 +168,22 @@ class _Rewriter:
     def rewrite(self, message: str, start: int, end: int, depth: int) -> list[bytes]:
         """Return the bytes of a message without its payloads, in pieces."""
         fields = _FIELDS[message]
+        payload = self._find_payload(start, end) if message == "TensorProto" else None
         pieces: list[bytes] = []
         copied = start
-        for number, field_start, value_start, field_end in self._walk(start, end):
+        for number, field_start, value_start, field_end in self._walk(message, start, end):
             inner = fields.get(number)
             length = field_end - value_start
             is_small = length < MIN_PAYLOAD_BYTES
             self._add(_opened_bytes(message, number, length))
             if inner in _FIELDS and is_small and length:
                 self._add(_inner_bytes(self._read(value_start, field_end), inner, depth + 1))
-            if inner is None or is_small:
+            if inner == _RAW_DATA and payload not in (None, field_start):
+                replacement = []  # the last one counts
+            elif inner is None or is_small:
                 continue
-            if inner == _RAW_DATA:
-                if self._is_external(start, end):
+            elif inner == _RAW_DATA:
+                if payload is None:
                     break
                 replacement = _describe(value_start, length)
             elif depth < _MAX_DEPTH:
@@ -166,17 +201,36 @@ class _Rewriter:
         if self._graph_bytes > MAX_GRAPH_BYTES:
             raise GraphTooLargeError
 
-    def _is_external(self, start: int, end: int) -> bool:
-        """Whether a tensor names a place of its own already; then it is left alone."""
-        return any(number in _EXTERNAL_FIELDS for number, *_ in self._walk(start, end))
+    def _find_payload(self, start: int, end: int) -> int | None:
+        """Return where the last raw_data of a tensor begins.
 
-    def _walk(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield number, start, start of the value and end of each field with a length."""
-        position = start
+        None where there is none, or the tensor names a place of its own: then it is left alone.
+        """
+        last = None
+        for number, field_start, *_ in self._walk("TensorProto", start, end):
+            if number in _EXTERNAL_FIELDS:
+                return None
+            if _FIELDS["TensorProto"].get(number) == _RAW_DATA:
+                last = field_start
+        return last
+
+    def _walk(self, message: str, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield number, start, start of the value and end of each field; `_RUN` for several."""
+        numbers = _NUMBERS.get(message, _ANY_NUMBERS)
+        position, count, in_run = start, 0, False
         while position < end:
+            count += 1
+            if count % _FIELDS_A_STEP == 0:
+                spend(_FIELDS_A_STEP)
             field_start = position
+            if in_run and (run_end := self._pass_over(numbers, position, end)) > position:
+                position = run_end
+                in_run = False
+                yield _RUN, field_start, field_start, position
+                continue
             tag, position = self._read_varint(position, end)
             kind = tag & 7
+            in_run = kind != _BYTES
             if kind == _BYTES:
                 length, position = self._read_varint(position, end)
                 value_start, position = position, position + length
@@ -189,6 +243,14 @@ class _Rewriter:
             if position > end:
                 raise DecodeError(f"a field at byte {field_start} reaches beyond its message")
             yield tag >> 3, field_start, value_start, position
+
+    def _pass_over(self, numbers: re.Pattern[bytes], position: int, end: int) -> int:
+        """Return where the numbers that begin at a place end, as far as the window shows."""
+        offset = position - self._start
+        if not 0 <= offset < len(self._window):
+            return position
+        run = numbers.match(self._window, offset, min(len(self._window), end - self._start))
+        return position if run is None else self._start + run.end()
 
     def _read_varint(self, position: int, end: int) -> tuple[int, int]:
         value = 0
@@ -223,6 +285,8 @@ class _Rewriter:
 
 def _opened_bytes(message: str, number: int, length: int) -> int:
     """Return what a field of a message takes once it is opened, without the messages in it."""
+    if number == _RUN:
+        return _RUN_FACTORS.get(message, 0) * length
     inner = _FIELDS[message].get(number)
     if inner is not None:
         return _MESSAGE_BYTES.get(inner, 0)

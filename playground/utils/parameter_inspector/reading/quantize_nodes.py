@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..operators import QDQ_DOMAINS
-from .constants import ConstantTable
+from .constants import ConstantTable, constants_of
 from .model_file import Model, all_nodes
 
 _OPERATORS = ("QuantizeLinear", "DequantizeLinear")
@@ -44,7 +44,7 @@ class QuantizeNode:
 
 def list_quantize_nodes(model: Model) -> tuple[QuantizeNode, ...]:
     """Return the Q and DQ nodes in graph order. Reads no tensor."""
-    constants = ConstantTable(model)
+    constants = constants_of(model)
     return tuple(
         _quantize_node(node, constants)
         for node in all_nodes(model)

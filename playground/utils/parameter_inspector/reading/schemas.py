@@ -86,7 +86,7 @@ def find_schema_mismatches(model: Model) -> Iterator[SchemaMismatch]:
 def _check_node(
     node: ir.Node, domain: str, opset: int, types: dict[int, str]
 ) -> Iterator[SchemaMismatch]:
-    schema = _schema_at(node.op_type, domain, opset)
+    schema = schema_at(node.op_type, domain, opset)
     if schema is None:
         if domain != "" or node.op_type not in _RUNTIME_ADDS:
             later = _first_opset(_history(domain, node.op_type), opset, lambda _: True)
@@ -211,7 +211,7 @@ def _mismatch(
     )
 
 
-def _schema_at(op_type: str, domain: str, opset: int) -> onnx.defs.OpSchema | None:
+def schema_at(op_type: str, domain: str, opset: int) -> onnx.defs.OpSchema | None:
     """Return the version in force, None where there is none or it is deprecated."""
     known = [s for s in _history(domain, op_type) if s.since_version <= opset]
     return known[-1] if known and not known[-1].deprecated else None

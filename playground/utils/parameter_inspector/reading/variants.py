@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..facts import Refusal, RefusalKind
 from ..records import Layer, WeightTensor
-from ..sharing import SharedCache, identify_folder
+from ..sharing import MOST_MODELS, Place, SharedCache, identify_file, list_model_files
+from .alike_names import number_alike
 from .layers import list_layers
-from .model_file import Model, ModelFileError, load_model, printable
+from .model_file import Model, printable
+from .networks import refuse_folder
+from .openings import Opening, open_files
 
 _SHORT_NAMES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "float64": "FP64"}
 
 
 @dataclass(frozen=True, eq=False)
 class VariantFolder:
-    """The variants of one network: the float original first. ``unreadable``: file name -> why."""
+    """The variants of one network: the float original first. ``unreadable``: file name -> why.
+
+    Attributes:
+        path: the folder; of files that were named one by one, that of the first.
+        opening: the files that nobody waited for any longer; they are unreadable for now.
+    """
 
     path: Path
     variants: Mapping[str, Model]
     unreadable: Mapping[str, Refusal]
+    opening: tuple[Opening, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,61 +58,83 @@ class VariantSummary:
     weight_count: int
 
 
-def find_networks(root: str | os.PathLike[str]) -> dict[str, Path]:
-    """Return the folders under ``root`` that hold ``.onnx`` files, ``root`` itself among them.
-
-    Their names are printable: one that is not UTF-8 could not be sent to a browser.
-    """
-    root = Path(root)
-    folders = sorted({path.parent for path in root.rglob("*.onnx")})
-    return {printable(str(f.relative_to(root)) if f != root else root.name): f for f in folders}
-
-
 _folders: SharedCache[VariantFolder] = SharedCache(size=8)
 
 
-def open_folder(folder: Path) -> VariantFolder:
-    """Open every ``.onnx`` file of ``folder``; one that cannot be read does not hide the others.
+def open_folder(place: Place, patience: float | None = None) -> VariantFolder:
+    """Open every ``.onnx`` file of a folder, or the files that are named.
 
-    The result is shared by all who ask until a file of the folder changes.
+    One that cannot be read does not hide the others. The result is shared by all who ask until a
+    file changes; then only that one is opened again. Each file has ten seconds of processor time.
+
+    Args:
+        patience: how many seconds to wait for files that take long. Those that are not open by
+            then are unreadable for now, and in ``opening``: ask again when they are done.
     """
-    return _folders.get((str(folder), identify_folder(folder)), lambda: _open_folder(folder))
-
-
-def leads_out_of(path: Path, folder: Path) -> bool:
-    """Return whether a path is a link to something that is not in the folder."""
     try:
-        return not path.resolve(strict=True).is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a dangling or circular link leads nowhere
-        return False
+        paths, more = list_model_files(place)
+    except OSError as error:
+        assert isinstance(place, Path)
+        name = printable(place.absolute().name)
+        return VariantFolder(place, {}, {name: refuse_folder(name, error)})
+    files = [(path, identify_file(path)) for path in paths]
+    # A file that is named may be a link: who named it knows where it leads.
+    openings = open_files(files, place if isinstance(place, Path) else None, patience)
+    done = frozenset(opening for opening in openings if opening.is_done)
+    key = str(place), openings, done, more
+    return _folders.get(key, lambda: _collect(place, openings, done, more))
 
 
-def _open_folder(folder: Path) -> VariantFolder:
-    models: list[Model] = []
-    unreadable: dict[str, Refusal] = {}
-    for path in sorted(folder.glob("*.onnx")):
-        try:
-            if leads_out_of(path, folder):
-                raise ModelFileError(Refusal(RefusalKind.LINK_OUTSIDE, name=printable(path.name)))
-            model = load_model(path)
-            list_layers(model)
-            models.append(model)
-        except ModelFileError as error:
-            unreadable[printable(path.name)] = error.refusal
-    return VariantFolder(folder, name_variants(models), unreadable)
+def _collect(
+    place: Place, openings: Sequence[Opening], done: frozenset[Opening], more: int
+) -> VariantFolder:
+    """Return the variants as far as their files are open."""
+    folder = place if isinstance(place, Path) else place[0].parent
+    models = [one.model for one in openings if one in done and one.model is not None]
+    left = [one for one in openings if one not in done or one.model is None]
+    unreadable = {
+        name: (one.refusal if one in done else None)
+        or Refusal(RefusalKind.STILL_OPENING, name=printable(one.path.name))
+        for name, one in zip(_names_of(left, openings), left, strict=True)
+    }
+    if more:
+        unreadable[f"{more:,} more files"] = Refusal(
+            RefusalKind.TOO_MANY_FILES,
+            name=printable(folder.absolute().name),
+            count=more,
+            limit=MOST_MODELS,
+        )
+    waiting = tuple(opening for opening in openings if opening not in done)
+    return VariantFolder(folder, name_variants(name_apart(models)), unreadable, waiting)
+
+
+def _names_of(some: Sequence[Opening], openings: Sequence[Opening]) -> list[str]:
+    """Return what files are called: by their path where another has the same name."""
+    counts = Counter(one.path.name for one in openings)
+    return number_alike(
+        printable(one.path.name if counts[one.path.name] == 1 else str(one.path)) for one in some
+    )
+
+
+def name_apart(models: Sequence[Model]) -> list[Model]:
+    """Return the models so that files of one name, from several folders, are called differently."""
+    names = Counter(model.name for model in models)
+    return [
+        replace(model, name=printable(str(model.path.with_suffix(""))))
+        if names[model.name] > 1 and model.path
+        else model
+        for model in models
+    ]
 
 
 def name_variants(models: list[Model]) -> dict[str, Model]:
     """Return the models by name, float ones first: FP32, INT8 ...; a tie adds the file's name."""
     labels = [variant_label(model) for model in models]
     repeated = Counter(labels)
-    names = [
+    names = number_alike(
         f"{label} ({model.name})" if repeated[label] > 1 else label
         for label, model in zip(labels, models, strict=True)
-    ]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            names[i] = f"{name} #{names[:i].count(name) + 1}"
+    )
     order = sorted(range(len(models)), key=lambda i: (not is_float(models[i]), names[i]))
     return {names[i]: models[i] for i in order}
 

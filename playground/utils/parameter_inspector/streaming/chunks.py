@@ -15,8 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..budgets import NUMBERS_A_STEP, spend
 from ..operators import operator_named
+from ..quantization import DerivedSource
 from ..reading.model_file import FileSource, OpenTensor
+from ..reading.packing import PackedRows
 from ..records import Layer, WeightTensor
 from .channel_frame import channels_first
 
@@ -55,8 +58,11 @@ class WeightMatrix:
     """Codes (or floats) of shape ``(channels, fan-in)``, loaded part by part.
 
     ``by_columns`` says that channels lie next to each other where the weight is stored, so that
-    parts of all channels and few columns are contiguous.
+    parts of all channels and few columns are contiguous. What is in memory may be read by several
+    threads at once.
     """
+
+    is_in_memory = False
 
     def __init__(self, shape: tuple[int, int], *, by_columns: bool) -> None:
         self.shape, self.by_columns = shape, by_columns
@@ -71,18 +77,25 @@ class WeightMatrix:
 
 
 class _ArrayMatrix(WeightMatrix):
+    is_in_memory = True
+
     def __init__(self, array: np.ndarray) -> None:
-        table = _NARROW.get(array.dtype.name)
-        self._array = array if table is None else table[array.view(np.uint8)]
+        self._array, self._table = array, _NARROW.get(array.dtype.name)
+        spend(1 + array.size // NUMBERS_A_STEP)
         strides = array.strides
         by_columns = array.shape[0] > 1 and abs(strides[1]) > abs(strides[0])
         super().__init__((array.shape[0], array.shape[1]), by_columns=by_columns)
 
     def load(self, part: Part) -> np.ndarray:
-        return self._array[part]
+        codes = self._as_bytes(self._array[part])
+        spend(1 + codes.size // NUMBERS_A_STEP)
+        return codes
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return self._array[np.ix_(rows, columns)]
+        return self._as_bytes(self._array[np.ix_(rows, columns)])
+
+    def _as_bytes(self, codes: np.ndarray) -> np.ndarray:
+        return codes if self._table is None else self._table[codes.view(np.uint8)]
 
 
 class _FileMatrix(WeightMatrix):
@@ -100,6 +113,7 @@ class _FileMatrix(WeightMatrix):
         stored = (len(columns), len(rows)) if self.by_columns else (len(rows), len(columns))
         chunk = self._scratch.take("chunk", stored, self._tensor.array_dtype)
         self._tensor.read_into(chunk, first * chunk.itemsize)
+        spend(1 + chunk.size // NUMBERS_A_STEP)
         return chunk.T if self.by_columns else chunk
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -127,6 +141,39 @@ class _FileMatrix(WeightMatrix):
         return picked
 
 
+class _PackedMatrix(WeightMatrix):
+    """Rows of few-bit codes that are unpacked as they are read; channels lie behind ``outer``."""
+
+    def __init__(self, tensor: OpenTensor, packing: PackedRows, axis: int) -> None:
+        shape = packing.shape
+        self._tensor, self._packing = tensor, packing
+        self._outer, self._channels = math.prod(shape[:axis]), shape[axis]
+        self._lines = math.prod(shape[axis + 1 : -1])
+        self._inner = self._lines * shape[-1]
+        super().__init__((self._channels, self._outer * self._inner), by_columns=False)
+
+    def load(self, part: Part) -> np.ndarray:
+        rows, columns = (range(*s.indices(n)) for s, n in zip(part, self.shape, strict=True))
+        first, last = columns.start // self._inner, -(-columns.stop // self._inner)
+        blocks = [self._read(outer, rows) for outer in range(first, last)]
+        loaded = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+        start = first * self._inner
+        return loaded[:, columns.start - start : columns.stop - start]
+
+    def _read(self, outer: int, rows: range) -> np.ndarray:
+        """Return some channels of one index before the channel axis, (channels, elements)."""
+        row_bytes = self._packing.row_bytes
+        packed = np.empty((len(rows), self._lines, row_bytes), np.uint8)
+        first = (outer * self._channels + rows.start) * self._lines
+        self._tensor.read_into(packed, first * row_bytes)
+        return self._packing.unpack(packed, packed.shape[:2]).reshape(len(rows), self._inner)
+
+    def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        whole = slice(0, self.shape[1])
+        picked = [self.load((slice(row, row + 1), whole))[:, columns] for row in rows.tolist()]
+        return np.concatenate(picked) if picked else np.empty((0, columns.size), np.uint8)
+
+
 @dataclass(frozen=True)
 class _Order:
     """How the elements of a stored weight lie: channels first, or channels last."""
@@ -147,6 +194,16 @@ def _stored_order(weight: WeightTensor) -> _Order | None:
     return None
 
 
+def _packing_of(weight: WeightTensor) -> PackedRows | None:
+    """Return how a weight is packed that the file holds as rows of bytes, else None."""
+    source, axis = weight.source, weight.channel_axis or 0
+    if weight.layout or not isinstance(source, DerivedSource):
+        return None
+    held = isinstance(source.derive, PackedRows) and isinstance(source.source, FileSource)
+    is_row = axis < len(weight.shape) - 1 and all(weight.shape)
+    return source.derive if held and is_row and isinstance(source.derive, PackedRows) else None
+
+
 def open_matrix(
     weight: WeightTensor, layer: Layer, stack: ExitStack, *, by_columns: bool | None = None
 ) -> WeightMatrix:
@@ -165,6 +222,11 @@ def open_matrix(
         tensor = stack.enter_context(weight.source.open())
         if tensor.dtype.bitwidth >= 8:
             return _FileMatrix(tensor, order.shape, by_columns=order.by_columns)
+    if (packing := _packing_of(weight)) is not None and not transposed and not by_columns:
+        assert isinstance(weight.source, DerivedSource)
+        assert isinstance(weight.source.source, FileSource)
+        tensor = stack.enter_context(weight.source.source.open())
+        return _PackedMatrix(tensor, packing, weight.channel_axis or 0)
     return _ArrayMatrix(channels_first(weight.rearrange(weight.codes), weight, layer))
 
 

@@ -41,16 +41,22 @@ class Compared:
     factor: np.ndarray | None = None
 
     @contextmanager
-    def open(self) -> Iterator[OpenWeight]:
+    def open(self, shared: OpenWeight | None = None) -> Iterator[OpenWeight]:
         """Open the files for as long as the context lasts.
+
+        Args:
+            shared: opened already; what it holds in memory is not read again.
 
         Raises:
             RefusedError: the two weights have different shapes.
             UnavailableError: bytes are missing.
         """
         with ExitStack() as stack, np.errstate(all="ignore"):
-            matrix = open_matrix(self.weight, self.layer, stack)
-            original = self._open_original(matrix, stack)
+            matrix, original = None, None
+            if shared is not None:
+                matrix, original = _in_memory(shared.matrix), _in_memory(shared.original)
+            matrix = matrix or open_matrix(self.weight, self.layer, stack)
+            original = original or self._open_original(matrix, stack)
             parameters = spread_parameters(self.weight, self.layer)
             yield OpenWeight(self.weight, matrix, original, self.factor, parameters, Scratch())
 
@@ -73,13 +79,18 @@ class Compared:
     def share_out(self, work: Callable[[OpenWeight, Sequence[Part]], T]) -> list[T]:
         """Return what ``work`` made of the chunks, as `deal_out` deals them out."""
 
-        def run(share: Sequence[Part]) -> T:
-            with self.open() as opened:
-                return work(opened, share)
-
         with self.open() as opened:
-            parts = list(opened.parts())
-        return deal_out(parts, run)
+
+            def run(share: Sequence[Part]) -> T:
+                with self.open(opened) as own:
+                    return work(own, share)
+
+            return deal_out(list(opened.parts()), run)
+
+
+def _in_memory(matrix: WeightMatrix | None) -> WeightMatrix | None:
+    """Return a matrix that threads can share; one of a file has a chunk of its own for each."""
+    return matrix if matrix is not None and matrix.is_in_memory else None
 
 
 @dataclass(frozen=True, eq=False)
