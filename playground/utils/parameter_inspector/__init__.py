@@ -3,28 +3,86 @@
 The whole public face: page, report, exports and command line import from here and nothing past it.
 """
 
+from .changing.accuracy_map import (
+    ACTIVATION_BITS,
+    ACTIVATION_TYPES,
+    GRANULARITIES,
+    WEIGHT_BITS,
+    WEIGHT_TYPES,
+    AccuracyMap,
+    Widths,
+    list_widths,
+    measure_accuracy_map,
+)
 from .changing.candidates import (
     Candidate,
 )
+from .changing.layer_options import (
+    LayerOptions,
+    list_options,
+)
+from .changing.measured_plans import (
+    Cost,
+    Level,
+    MeasuredPlan,
+    PlanEnd,
+    PlanName,
+    PlanProgress,
+    PlanStep,
+    Sides,
+    Target,
+    TargetKind,
+)
+from .changing.move_refusals import (
+    describe_note,
+    describe_writing_refusal,
+)
+from .changing.move_writing import (
+    save_moves,
+    write_moves,
+)
+from .changing.moves import (
+    ActivationScheme,
+    Move,
+    MoveKind,
+    RangeRule,
+    merge_moves,
+)
+from .changing.plan_search import (
+    plan_by_measurement,
+)
+from .changing.plan_words import (
+    describe_cost,
+    describe_level,
+    describe_move,
+    describe_plan_lines,
+    describe_plan_progress,
+    describe_target,
+    name_moved,
+    name_widths,
+    summarize_moves,
+)
+from .changing.plan_writing import (
+    SavedPlan,
+    save_plan,
+)
 from .changing.planning import (
     LayerChange,
-    LayerOptions,
     Plan,
+    SizeMissed,
     TradeOff,
+    Unreached,
     choose,
-    list_options,
     plan_model,
+)
+from .changing.refused_moves import (
+    list_refused,
 )
 from .changing.rewrite_errors import (
     RewriteError,
 )
 from .changing.rewriting import (
-    Change,
     Saved,
-    create_change,
-    create_changes,
-    save_changed_model,
-    write_changed_model,
 )
 from .changing.runtime_support import (
     why_not_run,
@@ -38,10 +96,15 @@ from .changing.schemes import (
     data_type_bits,
     own_axis,
 )
+from .changing.static_recipes import (
+    StaticRecipe,
+    TensorRecipe,
+    plan_static_recipe,
+)
 from .changing.trial_runs import (
     Truth,
     VariantTruth,
-    measure_changes,
+    measure_moves,
     measure_truth,
 )
 from .changing.trials import (
@@ -50,17 +113,29 @@ from .changing.trials import (
     WeightOnTrial,
     open_weight,
 )
+from .changing.writability import (
+    requantize_layer,
+)
 from .facts import (
+    ConstantRole,
     Ending,
     EndingKind,
     Evidence,
     Folding,
     Grid,
     QuantizerKind,
+    RecipeNote,
+    RecipeNoteKind,
     Refusal,
     RefusalKind,
     SampleKind,
+    Stay,
+    StayReason,
     UnplacedReason,
+    WritingNote,
+    WritingNoteKind,
+    WritingRefusal,
+    WritingRefusalKind,
 )
 from .judging.causes import (
     FindingGroup,
@@ -132,6 +207,7 @@ from .measuring.comparison import (
     pair_variants,
 )
 from .measuring.histograms import (
+    Beyond,
     Histograms,
     compute_histograms,
 )
@@ -188,10 +264,17 @@ from .quantization import (
     UnavailableError,
     is_integer,
 )
+from .reading.accounts import (
+    AccountedConstant,
+)
+from .reading.file_bytes import (
+    list_files,
+)
 from .reading.layers import (
     extract_layer_params,
     find_layer,
     layers_by_name,
+    list_constants,
     list_layers,
 )
 from .reading.model_file import (
@@ -200,11 +283,19 @@ from .reading.model_file import (
     load_model,
     printable,
 )
+from .reading.networks import (
+    FoundNetworks,
+    find_networks,
+    look_for_networks,
+)
+from .reading.openings import (
+    Opening,
+)
 from .reading.variants import (
     VariantFolder,
     VariantSummary,
-    find_networks,
     is_float,
+    name_apart,
     name_variants,
     open_folder,
     summarize_variant,
@@ -249,22 +340,33 @@ from .running.whole_model import (
     ModelTooLargeError,
 )
 from .sharing import (
+    FolderLooks,
+    Place,
     SharedCache,
     WorkCancelledError,
     identify_file,
     identify_folder,
+)
+from .whole_files import (
+    OutputRefusedError,
+    refuse_outputs,
+    write_whole,
 )
 from .wording import (
     describe_evidence,
     describe_folding,
     describe_grid,
     describe_refusal,
+    describe_stay,
 )
 
 compute_layer_ranges = compute_all_layer_ranges
 extract_layer_parameters = extract_layer_params
 
 __all__ = [
+    "ACTIVATION_BITS",
+    "ACTIVATION_TYPES",
+    "GRANULARITIES",
     "HEALTHY_CHANNEL_DB",
     "MARKS",
     "METRICS",
@@ -274,20 +376,29 @@ __all__ = [
     "RULES",
     "SEVERITIES",
     "TITLES",
+    "WEIGHT_BITS",
     "WEIGHT_RULES",
+    "WEIGHT_TYPES",
+    "AccountedConstant",
+    "AccuracyMap",
+    "ActivationScheme",
     "ActivationStatistics",
+    "Beyond",
     "Candidate",
-    "Change",
     "CodeCounts",
     "ComparedLayer",
     "Comparison",
+    "ConstantRole",
+    "Cost",
     "Ending",
     "EndingKind",
     "ErrorSteps",
     "Evidence",
     "Finding",
     "FindingGroup",
+    "FolderLooks",
     "Folding",
+    "FoundNetworks",
     "Grid",
     "GroupNoise",
     "Histograms",
@@ -299,25 +410,39 @@ __all__ = [
     "LayerParams",
     "LayerQuantizer",
     "LayerRanges",
+    "Level",
     "Limits",
     "MeasuredLayer",
+    "MeasuredPlan",
     "MeasuredWeight",
     "Metric",
     "MetricKind",
     "Model",
     "ModelFileError",
     "ModelTooLargeError",
+    "Move",
+    "MoveKind",
     "NotUnderstoodError",
     "NothingToCompareError",
+    "Opening",
     "Outcome",
     "OutputLoss",
+    "OutputRefusedError",
     "Outputs",
     "Pairing",
+    "Place",
     "Plan",
+    "PlanEnd",
+    "PlanName",
+    "PlanProgress",
+    "PlanStep",
     "Progress",
     "Quantization",
     "Quantizer",
     "QuantizerKind",
+    "RangeRule",
+    "RecipeNote",
+    "RecipeNoteKind",
     "Recovered",
     "Refusal",
     "RefusalKind",
@@ -329,12 +454,21 @@ __all__ = [
     "Samples",
     "SamplesError",
     "Saved",
+    "SavedPlan",
     "Scheme",
     "SelfCheck",
     "SharedCache",
+    "Sides",
+    "SizeMissed",
     "Split",
+    "StaticRecipe",
+    "Stay",
+    "StayReason",
     "SummaryStats",
+    "Target",
+    "TargetKind",
     "TensorQuantization",
+    "TensorRecipe",
     "Thresholds",
     "TradeOff",
     "Trial",
@@ -342,12 +476,18 @@ __all__ = [
     "Turn",
     "UnavailableError",
     "UnplacedReason",
+    "Unreached",
     "VariantFolder",
     "VariantSummary",
     "VariantTruth",
     "WeightOnTrial",
     "WeightTensor",
+    "Widths",
     "WorkCancelledError",
+    "WritingNote",
+    "WritingNoteKind",
+    "WritingRefusal",
+    "WritingRefusalKind",
     "bias_scale",
     "change_scheme",
     "channel_max_abs",
@@ -361,12 +501,11 @@ __all__ = [
     "compute_layer_ranges",
     "count_codes",
     "count_layer",
-    "create_change",
-    "create_changes",
     "create_summary_stats",
     "data_type_bits",
     "decibels",
     "describe_check",
+    "describe_cost",
     "describe_counts",
     "describe_details",
     "describe_ending",
@@ -377,13 +516,21 @@ __all__ = [
     "describe_grid",
     "describe_group",
     "describe_group_remedy",
+    "describe_level",
     "describe_loss",
+    "describe_move",
+    "describe_note",
+    "describe_plan_lines",
+    "describe_plan_progress",
     "describe_progress",
     "describe_refusal",
     "describe_remedy",
     "describe_samples",
+    "describe_stay",
+    "describe_target",
     "describe_unplaced",
     "describe_waiting",
+    "describe_writing_refusal",
     "extract_layer_parameters",
     "extract_layer_params",
     "extract_weight_tensors",
@@ -401,35 +548,52 @@ __all__ = [
     "layer_names",
     "layers_by_name",
     "list_choices",
+    "list_constants",
+    "list_files",
     "list_inputs",
     "list_layer_activations",
     "list_layers",
     "list_nodes_left_out_along",
     "list_options",
+    "list_refused",
+    "list_widths",
     "living_channels",
     "load_model",
     "load_samples",
-    "measure_changes",
+    "look_for_networks",
+    "measure_accuracy_map",
     "measure_layers",
+    "measure_moves",
     "measure_outputs",
     "measure_truth",
+    "merge_moves",
+    "name_apart",
     "name_group",
+    "name_moved",
     "name_network",
     "name_roles",
     "name_sample",
     "name_unpaired",
     "name_variants",
+    "name_widths",
     "open_folder",
     "open_weight",
     "own_axis",
     "pair_layers",
     "pair_variants",
+    "plan_by_measurement",
     "plan_model",
+    "plan_static_recipe",
     "printable",
     "read_samples",
+    "refuse_outputs",
     "representable_limits",
-    "save_changed_model",
+    "requantize_layer",
+    "save_moves",
+    "save_plan",
+    "summarize_moves",
     "summarize_variant",
     "why_not_run",
-    "write_changed_model",
+    "write_moves",
+    "write_whole",
 ]

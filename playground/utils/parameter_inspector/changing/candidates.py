@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..sharing import WorkCancelledError
-from .requantizing import StoredWeight, requantize
+from .counted_bias import CountedBias
+from .requantizing import requantize
+from .scale_fitting import ScaleRangeError
 from .scale_groups import check_axis
 from .schemes import Scheme, own_axis
 from .weight_errors import compute_sqnr_db, lowest_db
@@ -22,7 +24,8 @@ class Candidate:
     Attributes:
         gain_db: of the worst channel, over the current scheme.
         byte_ratio: bytes over those of the current scheme.
-        stored: the codes, where they were asked for, and while the scheme may still be chosen.
+        raised: how many scales are wider than the weights need, so that the bias fits into int32.
+        raising_cost_db: what that takes from the worst channel.
     """
 
     scheme: Scheme
@@ -31,7 +34,8 @@ class Candidate:
     byte_count: int
     gain_db: float = 0.0
     byte_ratio: float = 1.0
-    stored: StoredWeight | None = field(default=None, repr=False)
+    raised: int = 0
+    raising_cost_db: float = 0.0
 
     def __str__(self) -> str:
         return self.describe()
@@ -66,29 +70,25 @@ def list_candidates(
     scale_type: str = "float32",
     cancelled: Callable[[], bool] | None = None,
     schemes: Sequence[Scheme] | None = None,
-    code_bytes: int = 0,
+    bias: CountedBias | None = None,
 ) -> tuple[Candidate, ...]:
     """Return the sensible schemes for a weight, best worst channel first, the current one too.
+
+    A scheme whose scale cannot say the range of the weight is none of them.
 
     Args:
         original: the float weight.
         current_values: those of the file; without them the current scheme is applied anew.
         max_bytes: leave out what takes more.
         schemes: those to try, `sensible_schemes` if not given.
-        code_bytes: how much memory the codes may take that are handed on with the candidates: those
-            of schemes that some target would choose, all of them or none.
+        bias: that is counted in the scales.
 
     Raises:
-        ValueError: as `requantize`.
+        ValueError: as `requantize`, of the current scheme.
         WorkCancelledError: ``cancelled`` said so, between two schemes.
     """
     channel_axis = check_axis(channel_axis, original)
-    now = replace(_try(original, current, channel_axis, scale_type), stored=None)
-    if current_values is not None:
-        tensor, channels = compute_sqnr_db(
-            original.astype(np.float32), current_values, channel_axis
-        )
-        now = replace(now, sqnr_db=tensor, worst_channel_sqnr_db=lowest_db(channels))
+    now = _measure_current(original, current, channel_axis, current_values, scale_type)
     candidates = [now]
     if schemes is None:
         schemes = sensible_schemes(current, original.shape, channel_axis)
@@ -96,16 +96,53 @@ def list_candidates(
         if cancelled is not None and cancelled():
             raise WorkCancelledError("stopped between two schemes of a layer")
         if scheme != current:
-            tried = _against(_try(original, scheme, channel_axis, scale_type), now)
-            candidates = _drop_codes([*candidates, tried], current, code_bytes)
+            tried = _try(original, scheme, channel_axis, scale_type, bias)
+            if tried is not None:
+                candidates.append(_against(tried, now))
     affordable = [c for c in candidates if max_bytes is None or c.byte_count <= max_bytes]
     return tuple(sorted(affordable, key=lambda candidate: candidate.badness))
 
 
-def _try(original: np.ndarray, scheme: Scheme, channel_axis: int, scale_type: str) -> Candidate:
-    done = requantize(original, scheme, channel_axis, scale_type)
+def _measure_current(
+    original: np.ndarray,
+    current: Scheme,
+    channel_axis: int,
+    values: np.ndarray | None,
+    scale_type: str,
+) -> Candidate:
+    """Return the current scheme, with ``values`` where the file has them."""
+    done = requantize(original, current, channel_axis, scale_type)
+    tensor, worst = done.sqnr_db, done.worst_channel_sqnr_db
+    if values is not None:
+        tensor, channels = compute_sqnr_db(original.astype(np.float32), values, channel_axis)
+        worst = lowest_db(channels)
+    return Candidate(current, tensor, worst, done.byte_count)
+
+
+def _try(
+    original: np.ndarray,
+    scheme: Scheme,
+    channel_axis: int,
+    scale_type: str,
+    bias: CountedBias | None,
+) -> Candidate | None:
+    try:
+        done = requantize(original, scheme, channel_axis, scale_type, bias)
+    except ScaleRangeError:
+        return None
     worst = done.worst_channel_sqnr_db
-    return Candidate(scheme, done.sqnr_db, worst, done.byte_count, stored=done.stored)
+    cost = 0.0
+    if done.raised:
+        unraised = requantize(original, scheme, channel_axis, scale_type).worst_channel_sqnr_db
+        cost = max(0.0, unraised - worst) if unraised != worst else 0.0
+    return Candidate(
+        scheme,
+        done.sqnr_db,
+        worst,
+        done.byte_count,
+        raised=done.raised,
+        raising_cost_db=cost,
+    )
 
 
 def _against(candidate: Candidate, now: Candidate) -> Candidate:
@@ -114,24 +151,6 @@ def _against(candidate: Candidate, now: Candidate) -> Candidate:
         gain = 0.0  # both may be infinite
     return replace(
         candidate, gain_db=gain, byte_ratio=candidate.byte_count / max(1, now.byte_count)
-    )
-
-
-def _drop_codes(candidates: list[Candidate], current: Scheme, code_bytes: int) -> list[Candidate]:
-    """Leave codes only to schemes that a target can choose, and to none if they take too much."""
-    chosen = {c.scheme for c in candidates if not _is_outdone(c, candidates, current)}
-    needed = sum(
-        c.stored.codes.nbytes for c in candidates if c.stored is not None and c.scheme in chosen
-    )
-    left = chosen if needed <= code_bytes else set()
-    return [c if c.scheme in left else replace(c, stored=None) for c in candidates]
-
-
-def _is_outdone(candidate: Candidate, others: Iterable[Candidate], current: Scheme) -> bool:
-    """Return whether another scheme reaches whatever this one does, and costs less."""
-    worst, cost = candidate.worst_channel_sqnr_db, candidate.cost(current)
-    return any(
-        other.worst_channel_sqnr_db >= worst and other.cost(current) < cost for other in others
     )
 
 

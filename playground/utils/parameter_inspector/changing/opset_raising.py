@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from ..operators import STANDARD_DOMAINS
+from ..running.endings import describe_library_error
 from .rewrite_errors import RewriteError
 from .schemes import Scheme
 
@@ -81,7 +82,7 @@ def _convert(path: Path, proto: onnx.ModelProto, version: int) -> onnx.ModelProt
     try:
         return onnx.version_converter.convert_version(proto, version)
     except Exception as error:  # a C++ library: RuntimeError, ConvertError and others
-        reason = " ".join(str(error).split())[:200]
+        reason = describe_library_error(error, path.parent)
         raise RewriteError(
             f"{path.name} cannot be raised to opset {version}, which the scheme asks for: {reason}"
         ) from error

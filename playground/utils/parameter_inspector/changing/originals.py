@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..facts import Stay, StayReason
 from ..measuring.comparison import Comparison
 from ..reading.layers import find_layer
 from ..records import WeightTensor
 from ..streaming.channel_frame import fold_original
-from ..wording import describe_refusal
+from ..wording import describe_stay
+
+
+class StaysError(ValueError):
+    """A weight cannot be quantized again. ``stay`` says why, ``str()`` says so in a sentence."""
+
+    def __init__(self, stay: Stay) -> None:
+        super().__init__(stay)
+        self.stay = stay
+
+    def __str__(self) -> str:
+        return describe_stay(self.stay)
 
 
 def find_original(comparison: Comparison, layer_name: str) -> WeightTensor:
-    """Return the float weight of a layer. Raises ``ValueError`` where there is none."""
+    """Return the float weight of a layer. Raises ``StaysError`` where there is none."""
     measured = comparison.find_measured(layer_name, comparison.named_by)
     if measured is None or measured.weight.is_quantized:
-        raise ValueError("there is no float original of this layer to quantize again")
+        raise StaysError(Stay(layer_name, StayReason.NO_ORIGINAL))
     return measured.weight
 
 
@@ -23,25 +35,41 @@ def read_original(comparison: Comparison, variant: str, layer_name: str) -> np.n
     """Return the float weight of a layer, folded as the variant folded it, in the layer's frame.
 
     Raises:
-        ValueError: the layer has no float original, or none that is surely the same layer, or the
-            variant left it in float. The message is one sentence.
+        StaysError: the layer has no float original, or none that is surely the same layer, or the
+            variant left it in float.
     """
-    if (layer_name, variant) in comparison.unavailable:
-        raise ValueError(describe_refusal(comparison.unavailable[layer_name, variant]))
+    refusal = comparison.unavailable.get((layer_name, variant))
+    if refusal is not None:
+        raise StaysError(Stay(layer_name, StayReason.UNREADABLE, refusal))
     measured = comparison.find_measured(layer_name, variant)
     if measured is None:
-        raise ValueError(f"{variant} has no such layer")
+        raise StaysError(Stay(layer_name, StayReason.NOT_IN_VARIANT, name=variant))
     if not measured.weight.is_quantized:
-        raise ValueError("this layer was left in float")
+        raise StaysError(Stay(layer_name, StayReason.FLOAT))
     original, pair = find_original(comparison, layer_name), measured.pair
     if pair is None or not pair.is_sure:
-        raise ValueError("its float original is not surely the same layer")
-    values = fold_original(original.values, original, pair)
+        raise StaysError(Stay(layer_name, StayReason.UNSURE))
+    values = turn_to(measured.weight, fold_original(original.values, original, pair), original)
     if values.shape != measured.weight.shape:
-        raise ValueError(
-            f"its float original has shape {values.shape}, the quantized weight "
-            f"{measured.weight.shape}"
+        raise StaysError(
+            Stay(
+                layer_name,
+                StayReason.SHAPE,
+                shape=values.shape,
+                expected_shape=measured.weight.shape,
+            )
         )
+    return values
+
+
+def turn_to(weight: WeightTensor, values: np.ndarray, original: WeightTensor) -> np.ndarray:
+    """Return a float matrix in the frame of a weight whose output channels lie on the other axis.
+
+    MatMulNBits holds a MatMul's matrix transposed.
+    """
+    axes = original.channel_axis, weight.channel_axis
+    if len(weight.shape) == values.ndim == 2 and None not in axes and axes[0] != axes[1]:
+        return np.ascontiguousarray(values.T)
     return values
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..quantization import ArraySource, Quantization, numpy_dtype
 from ..streaming.array_parts import ArrayPart, share_out
+from .counted_bias import CountedBias, counts_along
 from .scale_fitting import fit_scales
 from .scale_groups import ScaleGroups, check_axis
 from .schemes import Scheme, data_type_bits
@@ -40,6 +41,7 @@ class Requantized:
         sqnr_db: of the whole tensor.
         channel_sqnr_db: of each output channel, shape (channels,); NaN for one that is all zero, or
             negligible next to the others.
+        raised: how many scales are wider than the weights need, for the bias to fit into int32.
     """
 
     scheme: Scheme
@@ -47,6 +49,7 @@ class Requantized:
     values: np.ndarray
     sqnr_db: float
     channel_sqnr_db: np.ndarray
+    raised: int = 0
 
     @property
     def quantization(self) -> Quantization:
@@ -67,7 +70,11 @@ class Requantized:
 
 
 def requantize(
-    original: np.ndarray, scheme: Scheme, channel_axis: int = 0, scale_type: str = "float32"
+    original: np.ndarray,
+    scheme: Scheme,
+    channel_axis: int = 0,
+    scale_type: str = "float32",
+    bias: CountedBias | None = None,
 ) -> Requantized:
     """Return a float weight quantized and dequantized under a scheme.
 
@@ -75,16 +82,20 @@ def requantize(
         original: the float weight in the layer's frame.
         channel_axis: of its output channels; negative counts from the end.
         scale_type: ``float32`` or ``float16``, what the scale is stored as.
+        bias: that is counted in the scales, which are raised as far as it needs.
 
     Raises:
-        ValueError: the weight holds NaN or infinity, an axis is outside it, or its range is wider
-            than the scale can say.
+        NotFiniteError: the weight holds NaN or infinity.
+        ScaleRangeError: its range is wider than the scale can say.
+        ValueError: an axis is outside it.
     """
     with np.errstate(over="ignore"):  # float64 beyond float32 is refused with the infinite ones
         weight = np.asarray(original).astype(np.float32, copy=False)
     _check_finite(weight)
     channel_axis = check_axis(channel_axis, weight)
-    quantization = _fit_quantization(weight, scheme, channel_axis, scale_type)
+    if bias is not None and not counts_along(scheme, channel_axis, max(1, weight.ndim)):
+        bias = None
+    quantization, raised = _fit_quantization(weight, scheme, channel_axis, scale_type, bias)
     codes = np.empty_like(weight, numpy_dtype(scheme.data_type))
     values = np.empty_like(weight)
 
@@ -95,21 +106,39 @@ def requantize(
         return ErrorSums.of(weight[part], values[part], channel_axis)
 
     tensor_db, channels_db = ErrorSums.add(share_out(work, weight), weight, channel_axis)
-    return Requantized(scheme, StoredWeight(quantization, codes), values, tensor_db, channels_db)
+    stored = StoredWeight(quantization, codes)
+    return Requantized(scheme, stored, values, tensor_db, channels_db, raised)
+
+
+class NotFiniteError(ValueError):
+    """A weight holds ``count`` numbers that are NaN or infinite, of ``limit``."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(count, limit)
+        self.count, self.limit = count, limit
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.limit:,} weights are NaN or infinite: no scale fits"
 
 
 def _check_finite(weight: np.ndarray) -> None:
     wrong = sum(share_out(lambda part: int((~np.isfinite(weight[part])).sum()), weight))
     if wrong:
-        raise ValueError(f"{wrong:,} of {weight.size:,} weights are NaN or infinite: no scale fits")
+        raise NotFiniteError(wrong, weight.size)
 
 
 def _fit_quantization(
-    weight: np.ndarray, scheme: Scheme, channel_axis: int, scale_type: str
-) -> Quantization:
+    weight: np.ndarray,
+    scheme: Scheme,
+    channel_axis: int,
+    scale_type: str,
+    bias: CountedBias | None,
+) -> tuple[Quantization, int]:
+    """Return the quantization, and how many of its scales were raised for the bias."""
     groups = ScaleGroups.of(weight, scheme, channel_axis)
-    scale, zero_point = map(groups.to_scale_shape, fit_scales(groups, scheme, scale_type))
-    return Quantization(
+    fitted, zero_point = map(groups.to_scale_shape, fit_scales(groups, scheme, scale_type))
+    scale = fitted if bias is None else bias.raise_scales(fitted)
+    quantization = Quantization(
         scheme.data_type,
         _constant("scale", scale, scale_type),
         _constant("zero_point", zero_point, scheme.data_type),
@@ -118,6 +147,7 @@ def _fit_quantization(
         limits=scheme.saturation_limits,
         value_type=scale_type,
     )
+    return quantization, int((scale > fitted).sum())
 
 
 def _constant(name: str, array: np.ndarray, data_type: str) -> ArraySource:
@@ -139,7 +169,8 @@ def cut_quantization(
         if size is None:
             return parameter[part[-1]]
         if along_blocks:
-            return np.take(parameter, np.arange(shape[axis])[part[-1]] // size, axis=axis)
+            blocks = quantization.block_of(np.arange(shape[axis])[part[-1]])
+            return np.take(parameter, blocks, axis=axis)
         return parameter[part]
 
     return replace(
@@ -149,6 +180,7 @@ def cut_quantization(
             "zero_point", cut(quantization.zero_point), quantization.data_type
         ),
         block_size=1 if along_blocks and size is not None else size,
+        blocks=None if along_blocks else quantization.blocks,
     )
 
 

@@ -18,12 +18,19 @@ def why_not_run(layer: Layer, scheme: Scheme) -> str | None:
     data_type = scheme.data_type
     if data_type == "float4e2m1":
         return f"onnxruntime cannot run {data_type} weights on a processor"
-    if data_type in operator_named(layer.op_type).wrong_types:
-        return f"onnxruntime computes a {layer.op_type} with {data_type} weights wrongly"
+    if reason := why_wrong(layer.op_type, data_type):
+        return reason
     if not layer.inputs:
         return None
     if data_type in ("int2", "uint2") or not is_integer(data_type):
         return f"onnxruntime cannot run {data_type} weights beside quantized activations"
     if scheme.granularity == "per-block" and data_type in ("int8", "uint8"):
         return f"onnxruntime cannot run {data_type} weights in blocks beside quantized activations"
+    return None
+
+
+def why_wrong(op_type: str, data_type: str) -> str | None:
+    """Return why an operator is none for weights of a type, None where it computes rightly."""
+    if data_type in operator_named(op_type).wrong_types:
+        return f"onnxruntime computes a {op_type} with {data_type} weights wrongly"
     return None

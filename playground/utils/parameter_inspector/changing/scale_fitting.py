@@ -10,6 +10,19 @@ from .scale_groups import ScaleGroups
 from .schemes import Scheme, float_info
 
 
+class ScaleRangeError(ValueError):
+    """A weight reaches further than ``scale_type`` can say."""
+
+    def __init__(self, low: float, high: float, scale_type: str) -> None:
+        super().__init__(low, high, scale_type)
+        self.low, self.high, self.scale_type = low, high, scale_type
+
+    def __str__(self) -> str:
+        return (
+            f"weights from {self.low:.3g} to {self.high:.3g}: no {self.scale_type} scale is so wide"
+        )
+
+
 def fit_scales(
     groups: ScaleGroups, scheme: Scheme, scale_type: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -24,9 +37,7 @@ def fit_scales(
     with np.errstate(all="ignore"):
         scale, zero_point = _scale_and_zero_point(low, high, scheme, scale_type)
     if not np.isfinite(scale).all():
-        raise ValueError(
-            f"weights from {low.min():.3g} to {high.max():.3g}: no {scale_type} scale is so wide"
-        )
+        raise ScaleRangeError(float(low.min()), float(high.max()), scale_type)
     return scale, zero_point
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..measuring.comparison import Comparison
 from ..measuring.outputs import decibels
 from ..quantization import UnavailableError
 from ..reading.model_file import Model, load_model
@@ -18,10 +19,14 @@ from ..running.sample_problems import SamplesError
 from ..running.samples import Samples, list_inputs, load_samples
 from ..running.turn import Turn
 from ..running.whole_model import ModelTooLargeError, model_bytes
+from .move_writing import save_moves
+from .moves import Move
 from .rewrite_errors import RewriteError
-from .rewriting import Change, save_changed_model
+from .rewriting import model_path
 
 ORIGINAL, CURRENT, CHANGED = "original", "current", "changed"
+# A share of right answers does not need more; the bytes of samples are bounded besides.
+MOST_TRIED = 100_000
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,27 @@ class Truth:
     changed: VariantTruth
 
 
-def measure_changes(
-    original: Path,
-    current: Model,
-    changes: Mapping[str, Change],
+def measure_moves(
+    comparison: Comparison,
+    variant: str,
+    moves: Sequence[Move],
     samples: Path,
+    inside: Path | None = None,
 ) -> Truth:
-    """Run the original, the current model, and that with changes, which is written for that only.
+    """Run the original, a variant, and that with moves, which is written for that only.
+
+    Args:
+        inside: a folder that the samples may be no link out of.
 
     Raises:
-        RewriteError: as `save_changed_model` and `measure_truth`.
+        RewriteError: as `save_moves` and `measure_truth`.
     """
+    current = comparison.variants[variant]
     with TemporaryDirectory() as folder:
-        saved = save_changed_model(current, changes, Path(folder) / "changed.onnx")
-        return _measure(load_model(original), current, load_model(saved.path), samples)
+        saved = save_moves(comparison, variant, moves, Path(folder) / "changed.onnx")
+        changed = load_model(saved.path)
+        original = load_model(model_path(comparison.naming_model))
+        return _measure(original, current, changed, samples, inside)
 
 
 def measure_truth(original: Path, current: Path, changed: Path, samples: Path) -> Truth:
@@ -75,9 +87,12 @@ def measure_truth(original: Path, current: Path, changed: Path, samples: Path) -
     return _measure(load_model(original), load_model(current), load_model(changed), samples)
 
 
-def _measure(original: Model, current: Model, changed: Model, path: Path) -> Truth:
+def _measure(
+    original: Model, current: Model, changed: Model, path: Path, inside: Path | None = None
+) -> Truth:
+    wanted = list_inputs(original)
     try:
-        samples = load_samples(path, list_inputs(original))
+        samples = load_samples(path, wanted, most_samples=MOST_TRIED, inside=inside)
         models = {ORIGINAL: original, CURRENT: current, CHANGED: changed}
         with Turn(), Child(Limits.for_this_machine()) as child:
             child.hold("samples", samples.inputs, stacked=samples.stacked)

@@ -16,8 +16,8 @@ from ..records import Layer
 from ..sharing import SharedCache
 from ..streaming.array_parts import ArrayPart, share_out
 from .candidates import Candidate, list_candidates
+from .layer_options import read_current
 from .originals import read_original
-from .planning import read_current
 from .requantizing import requantize
 from .runtime_support import why_not_run
 from .schemes import Scheme
@@ -142,7 +142,7 @@ def open_weight(comparison: Comparison, variant: str, layer_name: str) -> Weight
     """
     original = read_original(comparison, variant, layer_name).astype(np.float32, copy=False)
     measured = comparison.measured(layer_name, variant)
-    current = read_current(measured.weight)
+    current = read_current(layer_name, measured.weight)
     return WeightOnTrial(layer_name, measured.layer, original, measured.weight.values, *current)
 
 

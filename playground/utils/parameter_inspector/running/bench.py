@@ -10,12 +10,18 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from ..facts import EndingKind
+from .comparisons import agreement_db
+from .endings import RunEndedError
 from .limits import Limits
 from .process import Child
 from .replies import Differences
+from .sample_problems import ModelInput
 from .samples import Samples
 
 MOST_CHILDREN = 4
+# Batch and single samples are the same where they agree by this.
+SAME_BATCH_DB = 80.0
 # The names of the sessions, and of the references that they left.
 FLOAT, FILE, SWITCHED, STATISTICS = "float", "file", "switched", "statistics"
 
@@ -59,6 +65,31 @@ class Bench:
             self._start()
         with ThreadPoolExecutor(len(self.children)) as pool:
             list(pool.map(prepare, self.children))
+
+    def choose_rows(self, wanted: Sequence[ModelInput], session: str, *, one_by_one: bool) -> None:
+        """Choose how many samples a run takes: all where that gives what single samples give.
+
+        Args:
+            wanted: what the model asks for.
+            session: a model that the first child has loaded.
+            one_by_one: a sample's outputs depend on those beside it.
+        """
+        self.rows_per_run = self.samples.rows_per_run(wanted)
+        if self.rows_per_run is None and (one_by_one or not self._is_batch_sound(session)):
+            self.rows_per_run = 1
+
+    def _is_batch_sound(self, session: str) -> bool:
+        rows = range(min(2, self.samples.count))
+        try:
+            self.first.keep(session, session, outputs=self.outputs)
+            single = self.first.compare(
+                session, session, outputs=self.outputs, rows=rows, one_by_one=True
+            )
+        except RunEndedError as error:
+            if not self.first.alive or error.ending.kind is not EndingKind.FAILED:
+                raise
+            return False
+        return agreement_db(single) >= SAME_BATCH_DB
 
     def load(self, child: Child, model: bytes, session: str) -> None:
         child.load(model, session=session, optimized=self.optimized)

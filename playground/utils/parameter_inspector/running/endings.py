@@ -77,6 +77,18 @@ def clean_message(text: str) -> str:
     return printable if len(printable) <= most else f"{printable[: most - 3]}..."
 
 
+def describe_library_error(error: Exception, folder: Path | None = None) -> str:
+    """Return what a library says of a file, without paths of this machine, to end a sentence.
+
+    Args:
+        folder: that the file is in: where its name has blanks, no pattern finds its end.
+    """
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    for own in () if folder is None else (folder, folder.resolve()):
+        said = said.replace(f"{own}{os.sep}", "")
+    return clean_message(said)[:200].rstrip(".")
+
+
 def _hide_path(text: str) -> str:
     own = (tempfile.gettempdir(), os.fspath(Path.home()))
     ours = not text.startswith("/") or text.startswith(own) or _is_folder(text.split("/")[1])

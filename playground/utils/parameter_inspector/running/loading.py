@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from ..facts import Ending
-from ..reading.model_bytes import read_whole
-from ..reading.model_file import Model
-from .endings import RunEndedError
+import onnx
+
+from ..facts import Ending, Refusal, RefusalKind
+from ..quantization import UnavailableError
+from ..reading.model_file import Model, printable
+from .endings import RunEndedError, describe_library_error
 from .limits import Limits
 from .process import Child
 from .samples import Samples, list_inputs
@@ -33,6 +36,31 @@ def find_refused(
                     _run_first(child, model, samples)
             except RunEndedError as error:
                 yield name, error.ending
+
+
+def read_whole(model: Model) -> bytes:
+    """Return the file's bytes; those of one with external data are written anew, without it.
+
+    Raises:
+        UnavailableError: a file cannot be read, or all together are more than protobuf holds.
+    """
+    path = model.path
+    if path is None:
+        raise UnavailableError(Refusal(RefusalKind.NO_FILE, name=model.name))
+    try:
+        if not _has_external_data(path):
+            return path.read_bytes()
+        return bytes(onnx.load(path).SerializeToString())
+    except Exception as error:  # onnx and protobuf raise whatever a damaged file leads to
+        reason = describe_library_error(error, path.parent)
+        raise UnavailableError(
+            Refusal(RefusalKind.FILE_UNREADABLE, name=printable(path.name), reason=reason)
+        ) from error
+
+
+def _has_external_data(path: Path) -> bool:
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer)
 
 
 def _run_first(child: Child, model: Model, samples: Samples) -> None:

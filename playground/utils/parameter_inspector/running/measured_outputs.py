@@ -61,7 +61,7 @@ def measure_outputs(
     if name not in comparison.variants or name == comparison.original:
         raise ValueError(f"{name!r} is none of the quantized variants {_quantized(comparison)}")
     read = read_samples(comparison, samples)
-    original, pairing = _find_original(comparison, name)
+    original, pairing = find_reference(comparison, name)
     return measure_variant(
         original,
         comparison.variants[name],
@@ -85,7 +85,7 @@ def _only_variant(comparison: Comparison) -> str:
     return names[0]
 
 
-def _find_original(comparison: Comparison, variant: str) -> tuple[Model, Pairing]:
+def find_reference(comparison: Comparison, variant: str) -> tuple[Model, Pairing]:
     """Return what a variant is compared with: without an original, itself in float activations."""
     if comparison.original is not None:
         return comparison.naming_model, comparison.pairings[variant]
@@ -93,8 +93,13 @@ def _find_original(comparison: Comparison, variant: str) -> tuple[Model, Pairing
     return reference, pair_layers(reference, comparison.variants[variant])
 
 
-def read_samples(comparison: Comparison, samples: AnySamples) -> Samples:
+def read_samples(
+    comparison: Comparison, samples: AnySamples, inside: Path | None = None
+) -> Samples:
     """Return the first samples, checked against what the network asks for.
+
+    Args:
+        inside: a folder that a file of samples may be no link out of.
 
     Raises:
         SamplesError: they cannot be used.
@@ -106,4 +111,4 @@ def read_samples(comparison: Comparison, samples: AnySamples) -> Samples:
         return make_synthetic(wanted, find_gather_limits(Network(comparison.naming_model)))
     if isinstance(samples, Mapping):
         return check_samples(samples, wanted)
-    return load_samples(Path(samples), wanted, most_samples=MOST_SAMPLES)
+    return load_samples(Path(samples), wanted, most_samples=MOST_SAMPLES, inside=inside)

@@ -50,8 +50,6 @@ MEASURED_AGAIN = 30
 QUICK_SECONDS = 30.0
 RECOVERED_COUNTS = (1, 2, 3, 5, 8)
 RESTORED_ROWS = 8
-# Batch and single samples are the same where they agree by this.
-SAME_BATCH_DB = 80.0
 
 Report = Callable[[Progress], None]
 
@@ -210,25 +208,10 @@ class _Measuring:
 
     def _keep_float(self) -> None:
         """Keep the float reference, in a batch where that gives what single samples give."""
-        wanted = self.bench.samples.rows_per_run(list_inputs(self.original))
         is_dynamic = any(quantizer.is_dynamic for quantizer in self.placement.quantizers)
-        if wanted is None and (is_dynamic or not self._is_batch_sound()):
-            wanted = 1
-        self.bench.rows_per_run = wanted
+        self.bench.choose_rows(list_inputs(self.original), FLOAT, one_by_one=is_dynamic)
         self.bench.keep(self.bench.first, FLOAT)
-        self.known.note(one_by_one=wanted == 1)
-
-    def _is_batch_sound(self) -> bool:
-        first, outputs = self.bench.first, self.bench.outputs
-        rows = range(min(2, self.bench.samples.count))
-        try:
-            first.keep(FLOAT, FLOAT, outputs=outputs)
-            single = first.compare(FLOAT, FLOAT, outputs=outputs, rows=rows, one_by_one=True)
-        except RunEndedError as error:
-            if not first.alive or error.ending.kind is not EndingKind.FAILED:
-                raise
-            return False
-        return agreement_db(single) >= SAME_BATCH_DB
+        self.known.note(one_by_one=self.bench.rows_per_run == 1)
 
     def _measure_file(self) -> Ending | None:
         """Compare the file with the float original. Returns why it does not run, if it does not.

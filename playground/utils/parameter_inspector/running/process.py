@@ -79,10 +79,12 @@ class Child:
         self._number = 0
         self._peak = 0
         self._ending: Ending | None = None
-        self._folder = tempfile.mkdtemp(prefix="playground-")
         self._started = time.monotonic()
+        with _starting():
+            self._folder = tempfile.mkdtemp(prefix="playground-")
         try:
-            self._process = _start(program, self._folder, limits, threads)
+            with _starting():
+                self._process = _start(program, self._folder, limits, threads)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -325,6 +327,16 @@ class Child:
         memory = machine.read_memory(self.pid)
         self._peak = max(self._peak, memory or 0)
         return memory
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Tell what the system refuses, such as a full disk, as the end of the run that it is."""
+    try:
+        yield
+    except OSError as error:
+        detail = f"no process for it can be started: {error.strerror or type(error).__name__}"
+        raise RunEndedError(Ending(EndingKind.FAILED, detail=detail)) from error
 
 
 def _start(program: Path, folder: str, limits: Limits, threads: int) -> subprocess.Popen[bytes]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import math
+import os
 import re
 import stat
 import zipfile
@@ -14,19 +16,22 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import onnx
 
-from .endings import clean_message
+from .endings import describe_library_error
 from .sample_problems import SampleProblem, SampleProblemKind, SamplesError
 
 Kind = SampleProblemKind
 # numpy itself refuses longer ones.
 _MAX_HEADER_BYTES = 10_000
 MAX_FILES = 10_000
-# What a zip says of its contents: some 100 bytes for each array.
-_MAX_CONTENTS_BYTES = 16 << 20
-_ZIP_END, _ZIP_END_BYTES, _ZIP_COMMENT_BYTES = b"PK\x05\x06", 22, 1 << 16
 _STEP = 1 << 20
+# The list of a zip's contents, some 100 bytes for each array, is all that is read in one piece.
+_MAX_PIECE_BYTES = 16 << 20
+# The two that numpy writes. Of the others, zipfile unpacks without end what a few bytes stand for.
+_UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_MAX_DIMENSION = 1 << 48
+# One number of a plain type: no alias, no unit, no record, no array in an array.
+_PLAIN_TYPE = re.compile(r"[<>=|]?[biufcSUVO?][0-9]{0,9}")
 # What damaged files lead zipfile and its decompressors to.
 _DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -38,11 +43,13 @@ class Reading:
     Attributes:
         most_bytes: of all arrays together; ``left`` of them are not taken yet.
         most_rows: of each array by name, the first ones; None for all.
+        becomes: the type of each array by name that it is given to the model in.
         rows: how many each array has in its file.
     """
 
     most_bytes: int
     most_rows: Mapping[str, int | None] = field(default_factory=dict)
+    becomes: Mapping[str, np.dtype] = field(default_factory=dict)
     left: int = field(init=False)
     rows: dict[str, int] = field(default_factory=dict)
 
@@ -61,6 +68,13 @@ class Reading:
                 SampleProblem(kind, source, array, count=size, other_count=self.most_bytes)
             )
         self.left -= size
+
+    def take_array(self, count: int, dtype: np.dtype, source: str, name: str) -> None:
+        """Count an array, and what it becomes in another type."""
+        target = self.becomes.get(name, dtype)
+        self.take(
+            count * (dtype.itemsize + (target.itemsize if target != dtype else 0)), source, name
+        )
 
     def cut(self, name: str, header: Header) -> tuple[int, ...]:
         """Return the shape of the first rows that are wanted, and note how many there are."""
@@ -93,11 +107,17 @@ def check_file(path: Path, folder: Path | None = None) -> Path:
         mode = target.stat().st_mode
     except (OSError, ValueError, RuntimeError) as error:
         raise SamplesError(SampleProblem(Kind.MISSING, path.name)) from error
-    if folder is not None and not target.is_relative_to(folder.resolve()):
-        raise SamplesError(SampleProblem(Kind.OUTSIDE, path.name))
+    if folder is not None:
+        check_inside(target, folder)
     if not stat.S_ISREG(mode):
         raise SamplesError(SampleProblem(Kind.NOT_A_FILE, path.name))
     return target
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Raise ``SamplesError`` for a link out of the folder."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SamplesError(SampleProblem(Kind.OUTSIDE, path.name))
 
 
 def is_folder(path: Path) -> bool:
@@ -117,7 +137,7 @@ def list_files(folder: Path) -> list[Path]:
                 problem = SampleProblem(Kind.TOO_MANY_FILES, folder.name, other_count=MAX_FILES)
                 raise SamplesError(problem)
     except OSError as error:
-        raise _unreadable(folder.name, "", error) from error
+        raise unreadable(folder.name, error) from error
     return sorted(found, key=lambda path: _numbered(path.name))
 
 
@@ -131,36 +151,34 @@ def read_npz(
     """Return the arrays of those names that are there, and the names of all arrays."""
     arrays = {}
     try:
-        _check_contents(path)
-        with zipfile.ZipFile(path) as archive:
-            there = {one.removesuffix(".npy"): one for one in archive.namelist()}
+        with _InPieces(path) as file, zipfile.ZipFile(file) as archive:
+            there = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
             for name in names:
                 if name in there:
+                    _check_packing(there[name])
                     with archive.open(there[name]) as stream:
                         arrays[name] = _read_array(stream, path.name, name, reading)
     except SamplesError:
         raise
     except _DAMAGE as error:
-        raise _unreadable(path.name, "", error) from error
+        raise unreadable(path.name, error) from error
     return arrays, tuple(there)
 
 
-def _check_contents(path: Path) -> None:
-    """Refuse a list of contents that zipfile would take whole into memory. Source: APPNOTE 4.3.16.
+class _InPieces(io.FileIO):
+    """A file of which no large piece is read at once, whatever its headers ask for."""
 
-    Raises:
-        ValueError: it is too long.
-    """
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(size - _ZIP_END_BYTES - _ZIP_COMMENT_BYTES, 0))
-        tail = file.read()
-    # zipfile looks at the very end, and else for the last such mark.
-    for start in (len(tail) - _ZIP_END_BYTES, tail.rfind(_ZIP_END)):
-        record = tail[start : start + _ZIP_END_BYTES] if start >= 0 else b""
-        length = int.from_bytes(record[12:16], "little")
-        if record.startswith(_ZIP_END) and length > _MAX_CONTENTS_BYTES:
+    def read(self, size: int | None = -1) -> bytes:
+        """Raises ``ValueError`` for a large piece."""
+        end = os.fstat(self.fileno()).st_size - self.tell()
+        if (end if size is None or size < 0 else size) > _MAX_PIECE_BYTES:
             raise ValueError("its list of contents is too long")
+        return super().read(size) or b""
+
+
+def _check_packing(packed: zipfile.ZipInfo) -> None:
+    if packed.compress_type not in _UNPACKED:
+        raise ValueError("it is compressed in a way that numpy does not write")
 
 
 def read_npy(path: Path, name: str, reading: Reading) -> np.ndarray:
@@ -171,27 +189,7 @@ def read_npy(path: Path, name: str, reading: Reading) -> np.ndarray:
     except SamplesError:
         raise
     except _DAMAGE as error:
-        raise _unreadable(path.name, "", error) from error
-
-
-def read_pb(path: Path, name: str, reading: Reading) -> np.ndarray:
-    """Return the array of a file that holds one ``TensorProto``, as that of an input."""
-    reading.take(path.stat().st_size, path.name, "")
-    proto = onnx.TensorProto()
-    try:
-        proto.ParseFromString(path.read_bytes())
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            raise ValueError("its numbers lie in another file")
-        if any(d < 0 for d in proto.dims):
-            raise ValueError("it has an impossible shape")
-        reading.take(math.prod(proto.dims) * 8, path.name, name)
-        array = onnx.numpy_helper.to_array(proto)
-    except SamplesError:
-        raise
-    except Exception as error:  # onnx and protobuf raise whatever a malformed tensor leads to
-        raise _unreadable(path.name, "", error) from error
-    reading.rows[name] = reading.rows.get(name, 0) + (len(array) if array.ndim else 1)
-    return array
+        raise unreadable(path.name, error) from error
 
 
 def _read_array(stream: IO[bytes], source: str, name: str, reading: Reading) -> np.ndarray:
@@ -199,9 +197,9 @@ def _read_array(stream: IO[bytes], source: str, name: str, reading: Reading) -> 
     if header.dtype.hasobject:
         raise SamplesError(SampleProblem(Kind.PICKLED, source, name))
     shape = reading.cut(name, header)
-    size = math.prod(shape) * header.dtype.itemsize
-    reading.take(size, source, name)
-    data = np.empty(size, np.uint8)
+    count = math.prod(shape)
+    reading.take_array(count, header.dtype, source, name)
+    data = np.empty(count * header.dtype.itemsize, np.uint8)
     _fill(data, header.rest, stream)
     if shape == header.shape:
         stream.read(1)  # at its end a zip compares the checksum
@@ -223,14 +221,16 @@ def _read_header(stream: IO[bytes]) -> Header:
 
 
 def _parse_header(text: str, rest: bytes) -> Header:
+    if "\\" in text:  # numpy writes none, and the parser would warn of some
+        raise ValueError("the header of its array is damaged")
     try:
         said = ast.literal_eval(text.strip())
         descr, fortran, shape = said["descr"], said["fortran_order"], said["shape"]
     except (SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise ValueError("the header of its array is damaged") from error
-    if not (isinstance(shape, tuple) and all(type(d) is int and d >= 0 for d in shape)):
+    if not (isinstance(shape, tuple) and all(map(_is_dimension, shape))):
         raise ValueError("the shape of its array is damaged")
-    if not (isinstance(descr, str) and len(descr) < 20 and isinstance(fortran, bool)):
+    if not (isinstance(descr, str) and _PLAIN_TYPE.fullmatch(descr) and isinstance(fortran, bool)):
         raise ValueError("it holds no plain array of numbers")
     try:
         dtype = np.dtype(descr)
@@ -239,6 +239,10 @@ def _parse_header(text: str, rest: bytes) -> Header:
     if len(shape) > 32 or dtype.itemsize == 0:
         raise ValueError("it holds no plain array of numbers")
     return Header(dtype, shape, fortran, rest)
+
+
+def _is_dimension(said: object) -> bool:
+    return type(said) is int and 0 <= said < _MAX_DIMENSION
 
 
 def _read_up_to(stream: IO[bytes], size: int) -> bytes:
@@ -262,7 +266,6 @@ def _fill(data: np.ndarray, start: bytes, stream: IO[bytes]) -> None:
         raise ValueError(f"it ends after {filled:,} of {len(data):,} bytes of its array")
 
 
-def _unreadable(source: str, array: str, error: Exception) -> SamplesError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    detail = clean_message(reason or type(error).__name__).rstrip(".")
-    return SamplesError(SampleProblem(Kind.UNREADABLE, source, array, detail=detail[:200]))
+def unreadable(source: str, error: Exception) -> SamplesError:
+    detail = describe_library_error(error) or type(error).__name__
+    return SamplesError(SampleProblem(Kind.UNREADABLE, source, detail=detail))

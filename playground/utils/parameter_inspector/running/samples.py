@@ -12,9 +12,19 @@ import numpy as np
 
 from ..facts import SampleKind
 from ..reading.model_file import Model, spell_data_type
-from .sample_files import Reading, check_file, is_folder, list_files, read_npy, read_npz, read_pb
+from .sample_files import (
+    Reading,
+    check_file,
+    check_inside,
+    is_folder,
+    list_files,
+    read_npy,
+    read_npz,
+    unreadable,
+)
 from .sample_layout import find_layout, fixed_rows, lay_out_sets
 from .sample_problems import ModelInput, SampleProblem, SampleProblemKind, SamplesError, Shape
+from .tensor_files import read_pb
 
 Kind = SampleProblemKind
 Arrays = dict[str, np.ndarray]
@@ -58,6 +68,19 @@ class Samples:
         return 1 if self.stacked else fixed_rows(wanted)
 
 
+def take_rows(samples: Samples, rows: Sequence[int]) -> Samples:
+    """Return some of the samples."""
+
+    def take(array: np.ndarray) -> np.ndarray:
+        taken = array[list(rows)]
+        taken.flags.writeable = False
+        return taken
+
+    inputs = MappingProxyType({name: take(array) for name, array in samples.inputs.items()})
+    labels = None if samples.labels is None else take(samples.labels)
+    return replace(samples, inputs=inputs, labels=labels, count=len(rows))
+
+
 def list_inputs(model: Model) -> tuple[ModelInput, ...]:
     """Return what a model asks for, in its order; initializers are no inputs."""
     graph = model.graph
@@ -90,6 +113,7 @@ def load_samples(
     *,
     most_samples: int | None = None,
     most_bytes: int = MOST_BYTES,
+    inside: Path | None = None,
 ) -> Samples:
     """Return samples from a file or a folder, checked against what the model asks for.
 
@@ -97,7 +121,8 @@ def load_samples(
         path: ``.npz`` with an array for each input name (and ``labels``); ``.npy`` for a model of
             one input; or a folder of such files, of ``.pb`` files, or of ONNX's test data sets.
         most_samples: take the first ones only.
-        most_bytes: of all arrays together.
+        most_bytes: of all arrays together, in their types and in the model's.
+        inside: a folder that a link is not followed out of.
 
     Raises:
         SamplesError: they cannot be used; the sentence says what the model asks for.
@@ -105,11 +130,33 @@ def load_samples(
     for one in wanted:
         if one.data_type not in DATA_TYPES:
             raise SamplesError(SampleProblem(Kind.UNSUPPORTED, path.name, one.name, one))
+    if inside is not None:
+        check_inside(path, inside)
     most = most_samples and _round_up(most_samples, fixed_rows(wanted) or 1)
-    reading = Reading(most_bytes, dict.fromkeys(_names_of_rows(wanted), most))
-    read = _read_folder if is_folder(path) else _read_file
-    found = read(path, wanted, reading)
-    return _fit(found, wanted, path.name, most_samples, reading.rows)
+    becomes = {one.name: np.dtype(one.data_type) for one in wanted}
+    # Files of a folder are joined in a copy.
+    read, share = (_read_folder, 2) if is_folder(path) else (_read_file, 1)
+    most_rows = dict.fromkeys(_names_of_rows(wanted), most)
+    reading = Reading(most_bytes // share, most_rows, becomes)
+    try:
+        found = read(path, wanted, reading)
+        samples = _fit(found, wanted, path.name, most_samples, reading.rows)
+    except MemoryError as error:
+        raise unreadable(path.name, error) from error
+    _check_size(samples, most_bytes)
+    return samples
+
+
+def _check_size(samples: Samples, most_bytes: int) -> None:
+    """Refuse samples that grow as they are given to the model, one input repeated for each.
+
+    Raises:
+        SamplesError: TOO_LARGE.
+    """
+    size = sum(array.nbytes for array in samples.inputs.values())
+    if size > most_bytes:
+        problem = SampleProblem(Kind.TOO_LARGE, samples.source, count=size, other_count=most_bytes)
+        raise SamplesError(problem)
 
 
 def check_samples(arrays: Mapping[str, np.ndarray], wanted: Sequence[ModelInput]) -> Samples:

@@ -81,7 +81,7 @@ def create_switched_model(
     Raises:
         ModelTooLargeError, UnavailableError: as `create_whole_proto`.
     """
-    return _Builder(original, variant, placement).build()
+    return Builder(original, variant, placement).build()
 
 
 def settle(
@@ -108,7 +108,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
     return onnx.NodeProto.FromString(node.SerializeToString())
 
 
-class _Builder:
+class Builder:
     """The proto that is being changed, and the nodes that go in: behind which, or first where."""
 
     def __init__(self, original: Network, variant: Network, placement: Placement) -> None:
@@ -128,7 +128,9 @@ class _Builder:
         self.folded: dict[str, np.ndarray] = {}
         self.errors: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(2))
         self.opening: list[onnx.NodeProto] = []
+        self.held: dict[str, str] = {}
         self.first: dict[int, list[onnx.NodeProto]] = defaultdict(list)
+        self.before: dict[int, list[onnx.NodeProto]] = defaultdict(list)
         self.behind: dict[int, list[onnx.NodeProto]] = defaultdict(list)
 
     def build(self) -> SwitchedModel:
@@ -140,6 +142,7 @@ class _Builder:
         for weight in self.placement.weights:
             self._switch_weight(weight)
         sites = tuple(self._switch_activation(site) for site in self.placement.activations)
+        self._finish_sites()
         count = len(self.placement.quantizers)
         graph.input.append(
             helper.make_tensor_value_info(self.gates, onnx.TensorProto.BOOL, [count])
@@ -151,6 +154,9 @@ class _Builder:
         return SwitchedModel(
             self.proto, self.placement, self.gates, outputs, sites, frozenset(self.switches), errors
         )
+
+    def _finish_sites(self) -> None:
+        """Change what is left to change, with every quantizer in its place."""
 
     # ------------------------------------------------- names, constants, gates
 
@@ -242,11 +248,17 @@ class _Builder:
         if source is not None:
             values = values.astype(numpy_dtype(source.data_type), copy=False)
         self._add_error(site, old, values)
-        held = self._add_constant(values, f"{stem}/values")
-        on = [_identity(held, self._new_name(f"{stem}/on"))]
+        on = self._weight_nodes(site, values, stem)
         made = self._choose(self._gate(site.quantizer), on, old, stem)
         self._place_behind(given if given is not None and given.name == old else None, made)
         node.input[site.position] = made.output[0]
+
+    def _weight_nodes(
+        self, site: WeightSite, values: np.ndarray, stem: str
+    ) -> list[onnx.NodeProto]:
+        """Return what stands for a weight where its gate is open; the last node makes it."""
+        held = self._add_constant(values, f"{stem}/values")
+        return [_identity(held, self._new_name(f"{stem}/on"))]
 
     def _add_error(self, site: WeightSite, old: str, values: np.ndarray) -> None:
         given = site.node.inputs[site.position] if site.position < len(site.node.inputs) else None
@@ -280,7 +292,7 @@ class _Builder:
         units = []
         for index, unit in site.units:
             stem = f"{last}/{index}"
-            nodes = tuple(self._in_its_type(unit, source, stem, site.source.name or ""))
+            nodes = tuple(self._in_its_type(index, unit, source, stem, site.source.name or ""))
             units.append(UnitNodes(index, source, nodes))
             made = self._choose(self._gate(index), nodes, last, stem)
             if site.at_output and index == site.units[-1][0]:
@@ -292,25 +304,30 @@ class _Builder:
         return SiteNames(plain, last, tuple(units))
 
     def _in_its_type(
-        self, unit: Unit, value: str, stem: str, tensor: str
+        self, index: int, unit: Unit, value: str, stem: str, tensor: str
     ) -> Iterator[onnx.NodeProto]:
         """Yield the operators of one quantizer, between casts where it computes in another type."""
-        scale = self.variant.constants.get(unit.steps[0].scale)
-        wanted = onnx.TensorProto.FLOAT
-        if scale is not None:
-            wanted = helper.np_dtype_to_tensor_dtype(numpy_dtype(scale.data_type))
-        given = self._float_type(tensor)
+        given, wanted = self._float_type(tensor), self._computing_type(index, unit)
         if given == wanted:
-            yield from self._unit_nodes(unit, value, stem)
+            yield from self._unit_nodes(index, unit, value, stem)
             return
         before = helper.make_node("Cast", [value], [self._new_name(f"{stem}/wide")], to=wanted)
         last = before
         yield before
-        for last in self._unit_nodes(unit, before.output[0], stem):
+        for last in self._unit_nodes(index, unit, before.output[0], stem):
             yield last
         yield helper.make_node("Cast", [last.output[0]], [self._new_name(f"{stem}/on")], to=given)
 
-    def _unit_nodes(self, unit: Unit, value: str, stem: str) -> Iterator[onnx.NodeProto]:
+    def _computing_type(self, _index: int, unit: Unit) -> int:
+        """Return the element type that the operators of a quantizer take."""
+        scale = self.variant.constants.get(unit.steps[0].scale)
+        if scale is None:
+            return int(onnx.TensorProto.FLOAT)
+        return int(helper.np_dtype_to_tensor_dtype(numpy_dtype(scale.data_type)))
+
+    def _unit_nodes(
+        self, _index: int, unit: Unit, value: str, stem: str
+    ) -> Iterator[onnx.NodeProto]:
         """Yield the operators of one quantizer, as the variant has them."""
         first = unit.steps[0]
         if first.kind is StepKind.FAKE:
@@ -390,7 +407,7 @@ class _Builder:
                     inner = next(a for a in made.attribute if a.name == name)
                     self._insert(attribute.as_graph(), inner.g)
             if id(made) not in self.removed:
-                ordered.append(made)
+                ordered += [*self.before.get(id(made), ()), made]
             ordered += self.behind.get(id(made), [])
         copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
         del proto.node[:]
