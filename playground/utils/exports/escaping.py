@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Excel, LibreOffice and Google Sheets read a cell that begins so as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+# What can begin markup, a reference or an address.
+MARKDOWN = re.compile(r"[\\`*_\[\]<>&|~$@#!{}]|:(?=//)|(?<=www)\.")
 
 
 def escape_unprintable(text: str) -> str:
@@ -45,6 +49,23 @@ def escape_formula(cell: object) -> object:
 def escape_xml(text: str) -> str:
     """Return text that XML 1.0 can hold: it has no way to write most control characters."""
     return escape_unprintable(text)
+
+
+def escape_markdown(text: str) -> str:
+    """Return text on one line that no Markdown takes for markup, a link or the end of a cell.
+
+    Source: CommonMark: a character that is written as a number never has a meaning of its own.
+    """
+    return MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", escape_unprintable(text))
+
+
+def escape_sarif(text: str) -> str:
+    """Return text for a message of SARIF, in which brackets make links and braces places.
+
+    Source: SARIF 2.1.0, 3.11.5 and 3.11.6.
+    """
+    plain = escape_unprintable(text).replace("{", "{{").replace("}", "}}")
+    return re.sub(r"[\\\[\]]", r"\\\g<0>", plain)
 
 
 def quote_python(name: str) -> str:

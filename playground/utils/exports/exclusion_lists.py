@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..parameter_inspector import (
     Comparison,
     Layer,
+    Move,
+    MoveKind,
     layers_by_name,
     list_nodes_left_out_along,
+    merge_moves,
 )
 from ..spelling import spell_count
 from .escaping import quote_short
@@ -52,6 +55,22 @@ def create_exclusion(comparison: Comparison, layer_names: Iterable[str]) -> Excl
         tuple(dict.fromkeys(notes)),
         list_nodes_left_out_along(comparison, layer_names),
     )
+
+
+def exclude_freed_layers(comparison: Comparison, moves: Iterable[Move]) -> Exclusion:
+    """Return how the layers are named that a plan leaves in float, or an activation of which.
+
+    NNCF and Quark leave out layers, not tensors: a float activation takes the layers that read it
+    along, and other moves have no words there.
+    """
+    moves = tuple(merge_moves(moves))
+    freed = [move for move in moves if move.kind is MoveKind.FREE]
+    found = create_exclusion(comparison, dict.fromkeys(n for move in freed for n in move.layers))
+    others = Counter(move.kind.value for move in moves if move.kind is not MoveKind.FREE)
+    rest = [f"Not in this list: {count} × {what}." for what, count in others.items()]
+    if any(not move.is_weight for move in freed):
+        rest.append("What reads an activation that the plan leaves in float is left out whole.")
+    return replace(found, notes=(*found.notes, *rest))
 
 
 def _note_layer(
