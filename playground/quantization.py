@@ -1,7 +1,12 @@
 import marimo
 
 __generated_with = "0.25.2"
-app = marimo.App(width="medium", app_title="Quantization playground")
+app = marimo.App(
+    width="full",
+    app_title="Quantization playground",
+    css_file="utils/page/page.css",
+    html_head_file="utils/page/page.html",
+)
 
 with app.setup(hide_code=True):
     from functools import partial
@@ -10,19 +15,17 @@ with app.setup(hide_code=True):
 
     import marimo as mo
 
-    from playground.utils import exports, figures, page, tables
+    from playground.utils import exports, figures, page, report, tables
     from playground.utils.parameter_inspector import (
         choose,
         compare_folder,
-        create_change,
-        create_changes,
         extract_weight_tensors,
-        find_networks,
         find_problems,
         identify_file,
         identify_folder,
         list_options,
         open_folder,
+        requantize_layer,
         summarize_variant,
     )
 
@@ -32,17 +35,11 @@ def introduce():
     mo.md("""
     # Quantization playground
 
-    A **quantized** network stores its weights as small integers, the **codes**, and computes with
-    their **values**: `value = (code − zero-point) × scale`. This page lays each quantized
-    **variant** of a network beside its float original and shows what became of every layer.
-    """)
-    return
-
-
-@app.cell(hide_code=True)
-def ask_which_model():
-    mo.md("""
-    ## 1. Which model?
+    <details class="playground-help"><summary>What is this page?</summary>
+    <p>A quantized network stores its weights as small integers, the <b>codes</b>, and computes with
+    their <b>values</b>: value = (code − zero-point) × scale. Each tab lays a quantized
+    <b>variant</b> beside its float original: what was lost, where, why, and what takes it back. The
+    address links to it; <code>quantization-playground FILES</code> opens others.</p></details>
     """)
     return
 
@@ -55,8 +52,8 @@ def find_models():
 
 @app.cell
 def list_networks(models_folder):
-    networks = find_networks(models_folder)
-    mo.stop(not networks, page.say([f"There is no .onnx file under {models_folder}."], "warn"))
+    networks = page.list_networks(models_folder)
+    mo.stop(not networks, page.say([page.explain_no_network(models_folder)], "warn"))
     return (networks,)
 
 
@@ -69,7 +66,7 @@ def choose_model(networks):
         label="Network",
         on_change=page.open_network,
     )
-    model_choice
+    page.show_top(model_choice)
     return asked_model, model_choice
 
 
@@ -81,18 +78,19 @@ def explain_unknown_model(asked_model, networks):
 
 @app.cell
 def read_variants(model_choice, networks):
-    opened_files = identify_folder(networks[model_choice.value])
+    place = networks[model_choice.value]
+    opened_files = identify_folder(place)
     with mo.status.spinner("Opening the files", remove_on_exit=True):
-        folder = open_folder(networks[model_choice.value])
+        folder = open_folder(place, patience=2.0)
     variants = folder.variants
     files = tuple(identify_file(model.path) for model in variants.values())
-    return files, folder, opened_files, variants
+    return files, folder, opened_files, place, variants
 
 
 @app.cell
-def watch_files(folder, opened_files):
+def watch_files(folder, opened_files, place):
     get_changed, _set_changed = mo.state(False)
-    page.watch_folder(folder.path, opened_files, _set_changed)
+    page.watch_folder(place, opened_files, _set_changed, folder.opening)
     return (get_changed,)
 
 
@@ -110,37 +108,15 @@ def show_unreadable_files(folder):
 
 
 @app.cell
-def show_variants(variants):
+def summarize_files(variants):
     mo.stop(not variants, page.say(["No file in this folder can be read."], "warn"))
     summaries = [summarize_variant(name, model) for name, model in variants.items()]
-    mo.hstack(page.show_summaries(summaries), widths="equal", wrap=True)
     return (summaries,)
-
-
-@app.cell(hide_code=True)
-def show_files(summaries):
-    page.show_details("More about the files", tables.create_variant_table(summaries))
-    return
 
 
 @app.cell
 def show_missing_variants(summaries):
     page.say(tables.explain_variants(summaries), "info")
-    return
-
-
-@app.cell(hide_code=True)
-def dress_the_page():
-    # Apart from the first words: those appear before anything is imported.
-    page.show_style()
-    return
-
-
-@app.cell(hide_code=True)
-def ask_where_it_hurts():
-    mo.md("""
-    ## 2. Where does it hurt?
-    """)
     return
 
 
@@ -186,6 +162,52 @@ def hold_outputs(compared, run_on, run_optimized):
 
 
 @app.cell
+def add_outputs(compared, get_outputs):
+    comparison = page.add_outputs(compared, get_outputs())
+    return (comparison,)
+
+
+@app.cell
+def judge_layers(comparison):
+    with mo.status.spinner("Looking for problems", remove_on_exit=True):
+        findings = find_problems(comparison)
+    ranked = tables.rank_layers(comparison, findings)
+    return findings, ranked
+
+
+@app.cell
+def hold_selection(comparison, findings, ranked):
+    layer_options = tables.create_layer_options(comparison)
+    mo.stop(not layer_options, page.say(["This network has no layers."], "info"))
+    # The worst layer of the worst variant opens; without weights, the first layer.
+    judged = tables.order_variants(comparison, findings)
+    _names = tables.order_layers(ranked, judged[0], layer_options.values())
+    get_layer, get_variant, get_tab, select, asked = page.remember_selection(_names, judged)
+    return asked, get_layer, get_tab, get_variant, judged, layer_options, select
+
+
+@app.cell
+def choose_variant(get_variant):
+    variant = get_variant()
+    return (variant,)
+
+
+@app.cell
+def show_variants(comparison, findings, get_plans, get_tab, ranked, select):
+    _panels = page.frame_panels(comparison, findings, ranked, get_plans())
+    _news = {name: tables.spell_news(comparison, findings, name) for name in _panels}
+    # Named, so that it lives: what nobody holds no longer answers.
+    variant_tabs = page.create_variant_tabs(
+        _panels,
+        _news,
+        page.find_tab(get_tab(), _panels),
+        lambda name: select(variant=name, by_tab=True),
+    )
+    variant_tabs
+    return (variant_tabs,)
+
+
+@app.cell
 def offer_measuring(
     compared, get_outputs, get_outputs_run, run_on, run_optimized, run_setters, run_variants
 ):
@@ -200,14 +222,13 @@ def offer_measuring(
 def control_run(get_outputs_run):
     mo.stop(not isinstance(get_outputs_run(), Event))
     stop_run = page.create_stop_button(get_outputs_run())
-    stop_run
     return (stop_run,)
 
 
 @app.cell
-def show_run(get_news, get_outputs_run):
+def show_run(get_news, get_outputs_run, stop_run):
     mo.stop(not isinstance(get_outputs_run(), Event))
-    page.show_news(get_news())
+    page.show_news(get_news(), stop_run)
     return
 
 
@@ -234,37 +255,162 @@ def explain_ended_run(get_outputs_run):
 
 
 @app.cell
-def add_outputs(compared, get_outputs):
-    comparison = page.add_outputs(compared, get_outputs())
-    return (comparison,)
-
-
-@app.cell
-def judge_layers(comparison):
-    with mo.status.spinner("Looking for problems", remove_on_exit=True):
-        findings = find_problems(comparison)
-    ranked = tables.rank_layers(comparison, findings)
-    return findings, ranked
-
-
-@app.cell
-def show_losses(comparison, findings):
-    page.show_losses(comparison, findings)
+def explain_unknown_selection(asked, layer_options, variants):
+    _layer, _variant = asked
+    _sentences = page.explain_link("layer", _layer, layer_options.values())
+    page.say([*_sentences, *page.explain_link("variant", _variant, variants)], "warn")
     return
 
 
 @app.cell
-def choose_measured(comparison):
-    _measured = tables.order_measured(comparison)
-    mo.stop(not _measured)
-    measured_choice = page.choose_one(_measured, "Variant")
-    measured_choice if len(_measured) > 1 else None
-    return (measured_choice,)
+def offer_to_skip(get_layer, get_variant, ranked):
+    get_layer(), get_variant()  # the link is written anew with the address
+    page.show_skip_link("Skip the layers", "layer") if ranked else None
+    return
 
 
 @app.cell
-def show_output_charts(comparison, files, measured_choice):
-    page.show_output_charts(comparison, measured_choice.value, files)
+def choose_view():
+    # Reads nothing, to stay as it is set when another network is opened.
+    view_choice = mo.ui.radio(page.VIEWS, value=page.VIEWS[0], inline=True, label="View")
+    every_variant = mo.ui.switch(label="All variants")
+    return every_variant, view_choice
+
+
+@app.cell
+def choose_severity(every_variant, ranked, variant):
+    listed = ranked if every_variant.value else tables.select_variant(ranked, variant)
+    severity_choice = page.choose_one(tables.create_severity_options(listed), "Show")
+    return listed, severity_choice
+
+
+@app.cell
+def fold_constants(listed, severity_choice):
+    severe = tables.select_ranked(listed, severity_choice.value)
+    unfolded, folded = tables.fold_constants(severe)
+    constants_shown = page.create_fold(folded)
+    return constants_shown, folded, severe, unfolded
+
+
+@app.cell
+def choose_columns(comparison, ranked):
+    more_columns = page.create_columns_control(tables.list_more_columns(ranked, comparison))
+    return (more_columns,)
+
+
+@app.cell
+def rank_rows(comparison, constants_shown, more_columns, select, severe, unfolded):
+    shown_rows = severe if constants_shown.value else unfolded
+    _ranking = tables.create_ranking(shown_rows, comparison, more_columns.value)
+    # In a list, for what shows it not to run when it is clicked: it calls by itself.
+    rankings = [page.show_clickable(_ranking, shown_rows, select)]
+    return rankings, shown_rows
+
+
+@app.cell
+def choose_picture(comparison, ranked, view_choice):
+    pictured = page.list_pictured(view_choice.value, ranked, comparison)
+    picture_page = page.choose_one(tables.list_pages(pictured.rows), "Rows")
+    picture_variants = page.choose_one(figures.page_variants(pictured.variants), "Variants")
+    log_ranges = page.create_range_switch(pictured)
+    return log_ranges, picture_page, picture_variants, pictured
+
+
+@app.cell
+def draw_picture(files, log_ranges, picture_page, picture_variants, pictured):
+    _rows = tables.select_page(pictured.rows, picture_page.value)
+    picture_layers = [row.layer for row in _rows]
+    picture = page.draw_pictured(pictured, _rows, picture_variants.value, files, log_ranges.value)
+    picture_clicks = page.make_clickable(picture, len(_rows)) if _rows else None
+    shown_pictures = [picture_clicks]  # for what shows it not to run when it is clicked
+    return picture, picture_clicks, picture_layers, shown_pictures
+
+
+@app.cell
+def follow_picture(picture_clicks, picture_layers, select):
+    _row = page.find_clicked(picture_clicks, len(picture_layers))
+    if _row is not None:
+        select(picture_layers[_row])
+    return
+
+
+@app.cell
+def list_layers(
+    constants_shown, every_variant, folded, judged, more_columns, rankings, severity_choice
+):
+    _rows = [severity_choice] * (len(severity_choice.options) > 1)
+    _variants, _constants = [every_variant] * (len(judged) > 1), [constants_shown] * bool(folded)
+    listed_layers = page.show_listing(rankings[0], [*_rows, more_columns, *_variants, *_constants])
+    return (listed_layers,)
+
+
+@app.cell
+def picture_layers_of(
+    log_ranges, picture, picture_page, picture_variants, pictured, shown_pictures
+):
+    _controls = [picture_page, picture_variants, log_ranges]
+    all_layers = page.show_pictured(pictured, picture, shown_pictures[0], _controls)
+    return (all_layers,)
+
+
+@app.cell
+def choose_layer(get_layer, layer_options, select):
+    layer = get_layer()
+    # In a list: a control with a name of its own runs its readers, once more than the state.
+    layer_controls = [page.create_layer_control(layer_options, layer, select)]
+    return layer, layer_controls
+
+
+@app.cell
+def choose_count_scale():
+    # Reads nothing, to stay as it is set when another network is opened.
+    captions = page.render_captions()
+    log_counts = mo.ui.switch(label="Logarithmic counts, to show rare weights")
+    return captions, log_counts
+
+
+@app.cell
+def share(comparison, findings, folder, layer, model_choice, variant):
+    report_button = page.offer_report(
+        model_choice.value, lambda: report.create_report(folder, comparison, findings)
+    )
+    sharing = page.frame_sharing(report_button, page.frame_link(model_choice.value, layer, variant))
+    return report_button, sharing
+
+
+@app.cell
+def write_layer(comparison, files, findings, layer, log_counts, sharing, variant):
+    details = partial(
+        page.write_details, comparison, files, findings, layer, variant, log_counts, sharing
+    )
+    return (details,)
+
+
+@app.cell
+def show_layers(all_layers, details, layer_controls, listed_layers, view_choice):
+    _listed = listed_layers if all_layers is None else all_layers
+    _above = page.pair(*layer_controls, view_choice)
+    page.show_both([_above, _listed], details(), wide=all_layers is not None)
+    return
+
+
+@app.cell
+def mark_selected_rows(get_layer, picture_layers, shown_rows, variant):
+    page.mark_selected(get_layer(), variant, shown_rows, picture_layers)
+    return
+
+
+@app.cell(hide_code=True)
+def ask_what_the_output_loses(comparison):
+    mo.md("""
+    ## What does the output lose?
+    """) if comparison.outputs else None
+    return
+
+
+@app.cell
+def show_output_charts(comparison, files, variant):
+    page.show_output_charts(comparison, variant, files) if variant in comparison.outputs else None
     return
 
 
@@ -276,125 +422,9 @@ def offer_other_level(compared, get_outputs, run_optimized):
     return
 
 
-@app.cell
-def show_verdict(findings, ranked):
-    page.show_verdict(findings, ranked)
-    return
-
-
-@app.cell
-def hold_selection(comparison, ranked, variants):
-    layer_options = tables.create_layer_options(comparison)
-    mo.stop(not layer_options, page.say(["This network has no layers."], "info"))
-    # The worst layer opens; a network without weights opens its first layer.
-    _worst = [one.layer_name for one in ranked if one.layer_name in set(layer_options.values())]
-    get_layer, get_variant, select, asked = page.remember_selection(
-        [*_worst, *layer_options.values()], variants
-    )
-    return asked, get_layer, get_variant, layer_options, select
-
-
-@app.cell
-def explain_unknown_selection(asked, layer_options, variants):
-    _layer, _variant = asked
-    _sentences = page.explain_link("layer", _layer, layer_options.values())
-    page.say([*_sentences, *page.explain_link("variant", _variant, variants)], "warn")
-    return
-
-
 @app.cell(hide_code=True)
-def explain_ranking(ranked):
-    mo.md("""
-    **The ranking**: one row for each quantized layer of each variant, worst first: by its
-    **share** of the noise at the output where that is measured, else by its worst output channel.
-    **SQNR** compares the float weights with their values, in decibels: 6 dB more means half the
-    error, and anything under 20 dB hurts. Hover over a heading to read what its
-    column means. Click a row to look inside: the row is tinted, and the address becomes a link to
-    it. With the keyboard, skip the ranking and choose the layer in section 3.
-    """) if ranked else None
-    return
-
-
-@app.cell
-def offer_to_skip(get_layer, get_variant, ranked):
-    get_layer(), get_variant()  # the link is written anew with the address
-    page.show_skip_link("Skip the ranking", "3-why") if ranked else None
-    return
-
-
-@app.cell
-def choose_severity(ranked):
-    _options = tables.create_severity_options(ranked)
-    severity_choice = mo.ui.radio(_options, value=next(iter(_options)), inline=True, label="Show")
-    severity_choice if len(_options) > 1 else None
-    return (severity_choice,)
-
-
-@app.cell
-def show_ranking(comparison, ranked, select, severity_choice):
-    shown_rows = tables.select_ranked(ranked, severity_choice.value)
-    page.show_clickable(
-        tables.create_ranking(shown_rows, comparison),
-        lambda row: select(shown_rows[row].layer_name, shown_rows[row].variant),
-    )
-    return (shown_rows,)
-
-
-@app.cell(hide_code=True)
-def explain_heatmap(comparison):
-    mo.md("""
-    **The ranges**: one row for each layer that has weights, in graph order. A bar runs from the
-    lowest to the highest weight; its colour tells how wide that **range** is. A single **scale**
-    has to cover a whole range, so a bar far wider than the others leaves few codes for small
-    weights. Rows can be clicked here, too.
-    """) if comparison.ranges else None
-    return
-
-
-@app.cell
-def choose_range_scale():
-    log_ranges = mo.ui.switch(label="Logarithmic, for when one layer dwarfs the rest")
-    log_ranges
-    return (log_ranges,)
-
-
-@app.cell
-def choose_page(comparison):
-    _pages = tables.list_pages(comparison.ranges)
-    heatmap_page = page.choose_one(_pages, "Rows")
-    heatmap_page if len(_pages) > 1 else None
-    return (heatmap_page,)
-
-
-@app.cell
-def choose_panels(comparison, variants):
-    _pages = figures.page_variants(list(variants))
-    heatmap_variants = page.choose_one(_pages, "Variants")
-    heatmap_variants if comparison.ranges and len(_pages) > 1 else None
-    return (heatmap_variants,)
-
-
-@app.cell
-def draw_heatmap(comparison, files, heatmap_page, heatmap_variants, log_ranges):
-    mo.stop(not comparison.ranges, page.say(["No layer of this network has weights."], "info"))
-    page_ranges = tables.select_page(comparison.ranges, heatmap_page.value)
-    heatmap = page.draw_heatmap(page_ranges, heatmap_variants.value, files, log=log_ranges.value)
-    heatmap_clicks = page.make_clickable(heatmap, len(page_ranges))
-    page.show_heatmap(heatmap_clicks, heatmap)
-    return heatmap_clicks, page_ranges
-
-
-@app.cell
-def follow_heatmap(heatmap_clicks, page_ranges, select):
-    _row = figures.HeatmapLayout(len(page_ranges)).clicked_row(heatmap_clicks.value)
-    if _row is not None:
-        select(page_ranges[_row].layer)
-    return
-
-
-@app.cell
-def mark_selected_rows(get_layer, get_variant, page_ranges, shown_rows):
-    page.mark_selected(get_layer(), get_variant(), shown_rows, page_ranges)
+def show_files(summaries):
+    page.show_details("The files", tables.create_variant_table(summaries))
     return
 
 
@@ -412,100 +442,234 @@ def show_not_understood(comparison):
 
 
 @app.cell(hide_code=True)
-def ask_why():
+def ask_what_would_fix_it(variants):
     mo.md("""
-    ## 3. Why?
-
-    ◆ marks the layers with **quantization parameters**: at least one variant stores a scale for
-    their weights, their inputs or their outputs.
-    """)
+    ## What would fix it?
+    """) if variants else None
     return
 
 
 @app.cell
-def choose_layer(get_layer, layer_options, select):
-    layer = get_layer()
-    page.create_layer_control(layer_options, layer, select)
-    return (layer,)
-
-
-@app.cell
-def describe_layer(comparison, findings, get_variant, layer):
-    _about = tables.select_about(findings, layer)
-    _matched = tables.create_pairing_table(comparison, layer)
-    page.stack(
-        [
-            *page.show_findings(sorted(_about, key=lambda one: one.variant != get_variant())),
-            page.say(tables.explain_layer(comparison, layer), "info"),
-            page.show_table(tables.create_parameter_table(comparison, layer), explained=True),
-            page.show_details("How this layer was recognized", _matched) if len(_matched) else None,
-        ]
+def hold_plans(compared, run_on):
+    # The plans of each variant, the search that goes on, how far it is, and the steps so far.
+    get_plans, get_plan_run, get_plan_news, get_steps, plan_setters = page.remember_plans(
+        compared, run_on
     )
+    get_plan_name, set_plan_name = mo.state(page.FIRST_PLAN, allow_self_loops=True)
+    return (
+        get_plan_name,
+        get_plan_news,
+        get_plan_run,
+        get_plans,
+        get_steps,
+        plan_setters,
+        set_plan_name,
+    )
+
+
+@app.cell
+def explain_no_search(compared, run_on, variant):
+    _why = page.why_no_search(compared, variant, run_on)
+    page.say([_why] if _why else [])
     return
 
 
 @app.cell
-def choose_count_scale():
-    # Reads nothing, to stay as it is set when another network is opened.
-    captions = page.render_captions()
-    log_counts = mo.ui.switch(label="Logarithmic counts, to show rare weights")
-    return captions, log_counts
+def choose_plan_target(run_on):
+    plan_target_kind = page.create_target_kind(run_on)
+    return (plan_target_kind,)
 
 
 @app.cell
-def show_count_scale(captions, comparison, log_counts):
-    mo.vstack([captions["histograms"], log_counts]) if comparison.ranges else None
+def choose_plan_value(plan_target_kind):
+    plan_target_value = page.create_target_value(plan_target_kind.value)
+    return (plan_target_value,)
+
+
+@app.cell
+def offer_to_plan(
+    compared, get_plan_run, plan_setters, plan_target_kind, plan_target_value, run_on, variant
+):
+    mo.stop(page.is_planning(get_plan_run()) or page.why_no_search(compared, variant, run_on))
+    _value = None if plan_target_value is None else plan_target_value.value
+    _goal = page.create_goal(plan_target_kind.value, _value)
+    # Named, so that it lives: what nobody holds no longer answers.
+    plan_button = page.create_plan_button(variant, _goal, plan_setters)
+    page.offer_plan_search(plan_button, plan_target_kind, plan_target_value, variant)
+    return (plan_button,)
+
+
+@app.cell
+def control_planning(get_plan_run):
+    mo.stop(not page.is_planning(get_plan_run()))
+    stop_planning = page.create_plan_stop(get_plan_run())
+    return (stop_planning,)
+
+
+@app.cell
+def show_planning(get_plan_news, get_plan_run, stop_planning):
+    mo.stop(not page.is_planning(get_plan_run()))
+    page.show_plan_news(get_plan_news(), stop_planning)
     return
 
 
 @app.cell
-def show_histograms(comparison, files, layer, log_counts):
-    _picture = page.draw_layer_chart("histograms", comparison, files, layer, log_counts.value)
-    page.show_picture(_picture, otherwise="This layer has no weights to draw.")
+def show_steps_so_far(get_plan_run, get_steps):
+    mo.stop(not page.is_planning(get_plan_run()))
+    page.show_plan_so_far(get_steps())
     return
 
 
 @app.cell
-def show_activations(captions, comparison, files, layer, log_counts):
-    _log = log_counts.value or None
-    _picture = page.draw_layer_chart("activations", comparison, files, layer, _log)
-    page.show_picture(_picture, captions["activations"])
+def plan_variants(compared, get_plan_run, plan_setters, run_on):
+    mo.stop(not page.is_planning(get_plan_run()))
+    page.plan_beside(compared, run_on, get_plan_run(), plan_setters)
     return
 
 
 @app.cell
-def show_activation_numbers(comparison, layer):
-    _table = tables.create_activation_table(comparison, layer)
-    page.show_table(_table) if len(_table) else None
+def explain_ended_plan(get_plan_run):
+    _ended = get_plan_run()
+    page.say(_ended, "warn") if isinstance(_ended, tuple) else None
     return
 
 
 @app.cell
-def show_channels(captions, comparison, files, layer):
-    _picture = page.draw_layer_chart("channels", comparison, files, layer)
-    page.show_picture(_picture, captions["channels"])
+def show_found_plans(get_plan_run, get_plans, variant, variants):
+    found_plans = get_plans().get(variant, ())
+    mo.stop(page.is_planning(get_plan_run(), variant) or not found_plans)
+    page.show_found(found_plans, variants[variant].file_bytes)
+    return (found_plans,)
+
+
+@app.cell
+def choose_plan(found_plans, get_plan_name, set_plan_name):
+    taken = page.find_taken(found_plans, get_plan_name())
+    mo.stop(taken is None)
+    # In a list: a control with a name of its own runs its readers, once more than the state.
+    plan_choices = [page.create_plan_choice(found_plans, taken, set_plan_name)]
+    plan_choices[0]
+    return plan_choices, taken
+
+
+@app.cell
+def show_taken_moves(taken):
+    page.show_moves(taken)
     return
 
 
 @app.cell
-def show_codes(captions, comparison, files, layer, log_counts):
-    _picture = page.draw_layer_chart("codes", comparison, files, layer, log_counts.value)
-    page.show_picture(_picture, captions["codes"])
+def offer_to_take(compared, model_choice, taken, variant):
+    write_taken, _recipe = page.create_taking_buttons(compared, taken, variant, model_choice.value)
+    mo.hstack([write_taken, _recipe], justify="start", align="center", wrap=True)
+    return (write_taken,)
+
+
+@app.cell
+def write_taken_plan(compared, model_choice, run_on, taken, variant, write_taken):
+    mo.stop(not write_taken.value)
+    page.write_plan(compared, taken, variant, run_on, model_choice.value)
     return
 
 
 @app.cell
-def show_errors(captions, comparison, files, layer, log_counts):
-    _picture = page.draw_layer_chart("errors", comparison, files, layer, log_counts.value)
-    page.show_picture(_picture, captions["errors"])
+def show_taken_exclusions(compared, taken):
+    page.show_exclusions(compared, taken)
     return
+
+
+@app.cell
+def hold_maps(compared, run_on):
+    # The map of each variant, the measuring that goes on, the map so far, and the chosen cell.
+    get_maps, get_map_run, get_map_so_far, map_setters = page.remember_maps(compared, run_on)
+    get_cell, set_cell = mo.state(None, allow_self_loops=True)
+    return get_cell, get_map_run, get_map_so_far, get_maps, map_setters, set_cell
+
+
+@app.cell
+def offer_to_map(compared, get_map_run, get_maps, map_setters, run_on, variant):
+    _is_known = page.is_mapping(get_map_run()) or variant in get_maps()
+    mo.stop(_is_known or page.why_no_search(compared, variant, run_on))
+    # Named, so that it lives: what nobody holds no longer answers.
+    map_button = page.create_map_button(variant, map_setters)
+    page.offer_map(map_button)
+    return (map_button,)
+
+
+@app.cell
+def control_mapping(get_map_run):
+    mo.stop(not page.is_mapping(get_map_run()))
+    stop_mapping = page.create_map_stop(get_map_run())
+    return (stop_mapping,)
+
+
+@app.cell
+def show_mapping(get_map_run, get_map_so_far, stop_mapping):
+    mo.stop(not page.is_mapping(get_map_run()))
+    page.show_map_so_far(get_map_so_far(), stop_mapping)
+    return
+
+
+@app.cell
+def map_variants(compared, get_map_run, map_setters, run_on):
+    mo.stop(not page.is_mapping(get_map_run()))
+    page.map_beside(compared, run_on, get_map_run(), map_setters)
+    return
+
+
+@app.cell
+def explain_ended_map(get_map_run):
+    _ended = get_map_run()
+    page.say(_ended, "warn") if isinstance(_ended, tuple) else None
+    return
+
+
+@app.cell
+def show_found_map(get_map_run, get_maps, variant):
+    found_map = get_maps().get(variant)
+    mo.stop(page.is_mapping(get_map_run(), variant) or found_map is None)
+    map_clicks = page.make_map_clickable(found_map)
+    page.show_map(found_map, map_clicks)
+    return found_map, map_clicks
+
+
+@app.cell
+def follow_map(found_map, map_clicks, set_cell):
+    _cell = page.find_clicked_cell(found_map, map_clicks.value)
+    if _cell is not None:
+        set_cell(_cell)
+    return
+
+
+@app.cell
+def choose_cell(found_map, get_cell, set_cell):
+    cell = page.find_cell(found_map, get_cell())
+    # In a list: a control with a name of its own runs its readers, once more than the state.
+    cell_choices = [page.create_cell_choice(found_map, cell, set_cell)]
+    cell_choices[0]
+    return cell, cell_choices
+
+
+@app.cell
+def show_chosen_cell(cell, compared, found_map, model_choice, variant):
+    page.show_cell(compared, variant, found_map, cell, model_choice.value)
+    return
+
+
+@app.cell
+def offer_to_reach(get_cell, get_maps, get_plans, set_plan_name, variant):
+    # By states alone: it runs when plans are found, and there may be no map then.
+    # Named, so that it lives: what nobody holds no longer answers.
+    reach_button = page.create_reach_button(
+        get_maps().get(variant), get_cell(), get_plans().get(variant, ()), set_plan_name
+    )
+    reach_button
+    return (reach_button,)
 
 
 @app.cell(hide_code=True)
-def ask_what_would_fix_it(variants):
+def explain_trying(variants):
     mo.md("""
-    ## 4. What would fix it?
-
     **This layer**: the controls start from the **scheme** in the file, that is, how the file
     quantizes the weight. Change one, and the float weight is quantized again and compared with the
     current scheme.
@@ -514,11 +678,11 @@ def ask_what_would_fix_it(variants):
 
 
 @app.cell
-def open_trial(comparison, files, get_variant, layer, ranked, select):
+def open_trial(comparison, files, layer, ranked, select, variant):
     # The worst stands first.
     _names = [one.variant for one in ranked if one.layer_name == layer and one.is_quantized]
     mo.stop(not _names, page.say(tables.explain_no_trial(list(comparison.variants))))
-    trial_variant = get_variant() if get_variant() in _names else _names[0]
+    trial_variant = variant if variant in _names else _names[0]
     # In a list: a control with a name of its own runs its readers, once more than the state.
     variant_controls = [page.create_variant_control(_names, trial_variant, partial(select, layer))]
     on_trial, _why = page.open_trial_weight(files, comparison, trial_variant, layer)
@@ -593,16 +757,17 @@ def offer_trial(captions, comparison, folder, layer, trial, trial_variant):
     # A result belongs to one trial: the next one asks again.
     _changed = trial.proposed.scheme != trial.current.scheme
     write_trial, run_trial = page.create_run_buttons(folder, "this change", _changed)
-    create_trial = partial(create_change, comparison, trial_variant, layer, trial.proposed.scheme)
+    _parts = comparison, trial_variant, layer, trial.proposed.scheme
+    create_trial = partial(requantize_layer, *_parts)
     mo.vstack([captions["check"], page.show_buttons(folder, write_trial, run_trial)])
     return create_trial, run_trial, write_trial
 
 
 @app.cell
-def write_trial_file(create_trial, model_choice, trial_variant, variants, write_trial):
+def write_trial_file(comparison, create_trial, model_choice, trial_variant, write_trial):
     mo.stop(not write_trial.value)
     _name = page.name_file(f"{model_choice.value}-{trial_variant}-one-layer")
-    page.write_file(create_trial, variants[trial_variant], f"{_name}.onnx")
+    page.write_file(create_trial, comparison, trial_variant, f"{_name}.onnx")
     return
 
 
@@ -616,8 +781,9 @@ def run_trial_on_samples(comparison, create_trial, folder, run_trial, trial_vari
 @app.cell(hide_code=True)
 def explain_plan(ranked):
     mo.md("""
-    **The whole model**: the cheapest change of each layer that reaches a target. First, every
-    candidate is tried on every layer; the page stays usable meanwhile.
+    **By the weights alone**: the cheapest change of each layer whose worst channel reaches a
+    target; what the output gains is not measured. First, every candidate is tried on every layer;
+    the page stays usable meanwhile.
     """) if any(one.is_quantized for one in ranked) else None
     return
 
@@ -724,30 +890,24 @@ def offer_plan(folder, plan):
 
 
 @app.cell
-def prepare_plan(comparison, plan, plan_variant):
-    create_plan = partial(create_changes, plan, comparison, plan_variant)
-    return (create_plan,)
-
-
-@app.cell
-def write_plan_file(create_plan, model_choice, plan_variant, variants, write_plan):
+def write_plan_file(comparison, model_choice, plan, plan_variant, write_plan):
     mo.stop(not write_plan.value)
     _name = page.name_file(f"{model_choice.value}-{plan_variant}-changed")
-    page.write_file(create_plan, variants[plan_variant], f"{_name}.onnx")
+    page.write_file(lambda: plan.moves, comparison, plan_variant, f"{_name}.onnx")
     return
 
 
 @app.cell
-def run_plan_on_samples(comparison, create_plan, folder, plan_variant, run_plan):
+def run_plan_on_samples(comparison, folder, plan, plan_variant, run_plan):
     mo.stop(not run_plan.value)
-    page.run_on_samples(create_plan, comparison, plan_variant, folder)
+    page.run_on_samples(lambda: plan.moves, comparison, plan_variant, folder)
     return
 
 
 @app.cell(hide_code=True)
 def ask_what_to_take(variants):
     mo.md("""
-    ## 5. Take it with you
+    ## Take it with you
 
     **Leave layers out**: tick the layers that should stay float, or get a scale for each channel,
     and paste the text into your quantization script. Layers with an error or a warning are ticked
@@ -828,7 +988,7 @@ def offer_overlays(comparison, findings, graph_file, graph_metric, graph_variant
 @app.cell(hide_code=True)
 def ask_for_more(variants):
     mo.md("""
-    ## 6. Your own cells
+    ## Your own cells
 
     This page is a notebook: `marimo edit playground/quantization.py` opens it for cells of your
     own, and they follow the selection as every cell here does. `layer` is the selected layer's

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .exports import escape_unprintable
+from .tables import TERMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,32 @@ def escape(text: object) -> str:
 def mark_code(text: str) -> str:
     """Return plain text whose `code` in backticks looks like code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+@cache
+def _find_terms() -> re.Pattern[str]:
+    """A term, or its plural, that is no part of a longer word, of a name or of a path."""
+    longest_first = sorted(TERMS, key=len, reverse=True)
+    return re.compile(
+        rf"(?<![\w/.\-])({'|'.join(map(re.escape, longest_first))})(?:s(?=\W|$))?"
+        r"(?![\w/\-]|\.\w)"
+    )
+
+
+def explain_terms(text: str) -> str:
+    """Return plain text in which each term has its meaning as a tooltip, where it is first said."""
+    said: set[str] = set()
+    parts, end = [], 0
+    for found in _find_terms().finditer(text):
+        if found[1] not in said:
+            said.add(found[1])
+            meaning = escape(TERMS[found[1]])
+            parts.append(
+                f'{escape(text[end : found.start()])}<abbr class="playground-term" tabindex="0" '
+                f'title="{meaning}">{escape(found[0])}</abbr>'
+            )
+            end = found.end()
+    return "".join(parts) + escape(text[end:])
 
 
 def write_table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:

@@ -5,24 +5,27 @@ It holds names, shapes, statistics and pictures, never a weight. Every name goes
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from . import tables
 from .exports import shorten_name
 from .figures import (
     LAYER_CHARTS,
     OUTPUT_CHARTS,
-    LayerChart,
+    Drawing,
     OutputChart,
     Picture,
+    draw_here,
+    one_dwarfs_the_rest,
     page_variants,
+    render_damage,
     render_heatmap,
 )
-from .markup import escape, fold, list_cells, mark_code, write_table
+from .markup import escape, explain_terms, fold, list_cells, mark_code, write_table
 from .parameter_inspector import (
     MARKS,
     METRICS,
@@ -30,7 +33,6 @@ from .parameter_inspector import (
     Comparison,
     Finding,
     FindingGroup,
-    LayerRanges,
     MeasuredWeight,
     Metric,
     Outputs,
@@ -45,28 +47,29 @@ from .parameter_inspector import (
     name_group,
     summarize_variant,
 )
+from .pointing import frame_figure
 from .spelling import (
     NOTHING,
     format_db,
-    format_decibels,
     format_metric,
     format_share,
     name_metric,
+    shorten_uniquely,
     spell_count,
 )
+from .tables import RankedLayer
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[int, int, str], None]
+Draw = Callable[[Sequence[Drawing]], Iterator[Picture]]
 
 OPEN_LAYERS = 3
 DETAILED_LAYERS = 20  # the worst; every chart of every layer would make a file too large to send
 LONG_WORD = 30
-FULL_BAR_DB = 50.0
 SHARES_SHOWN = 20
-DWARFING = 20.0
-"""A layer this many times as wide as the median one leaves nothing to see on a linear axis."""
+REPORT_SPOTS = 30  # of one picture: a file of a hundred charts is sent by mail
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +103,23 @@ def create_report(
     comparison: Comparison,
     findings: Sequence[Finding],
     progress: Progress | None = None,
+    draw: Draw = draw_here,
 ) -> str:
     """Return the HTML text.
 
     Args:
+        draw: makes pictures of many drawings, here or on all cores.
         progress: called with how many layers are drawn, of how many, and the layer just drawn.
     """
     pages = list_pages(comparison, findings)
+    ranked = tables.rank_layers(comparison, findings)
     sections = [
-        _section("overview", "Overview", _overview(folder, comparison)),
+        _section("verdict", "What was lost", _verdict(comparison, findings, ranked)),
+        _section("overview", "Overview", _overview(folder, comparison, ranked)),
         _section("outputs", "What the output loses", _outputs(comparison)),
-        _section("ranking", "Where it hurts", _ranking(pages, comparison)),
+        _section("ranking", "Where it hurts", _ranking(pages, comparison, ranked)),
         _section("findings", "Findings", _findings(pages, findings)),
-        _section("layers", "Layers", _layers(pages, comparison, progress)),
+        _section("layers", "Layers", _layers(pages, comparison, progress, draw)),
         _section("rest", "Everything else", _rest(comparison, pages)),
         _section("words", "What the numbers mean", _words()),
     ]
@@ -165,7 +172,8 @@ def _contents(pages: Sequence[LayerPage]) -> str:
         for i, page in enumerate(pages)
     )
     return (
-        '<nav aria-label="Contents"><a href="#overview">Overview</a>'
+        '<nav aria-label="Contents"><a href="#verdict">What was lost</a>'
+        '<a href="#overview">Overview</a>'
         '<a href="#outputs">What the output loses</a>'
         '<a href="#ranking">Where it hurts</a><a href="#findings">Findings</a>'
         f'<a href="#layers">Layers</a><ol>{links}</ol>'
@@ -173,14 +181,38 @@ def _contents(pages: Sequence[LayerPage]) -> str:
     )
 
 
-def _overview(folder: VariantFolder, comparison: Comparison) -> str:
+def _verdict(
+    comparison: Comparison, findings: Sequence[Finding], ranked: Sequence[RankedLayer]
+) -> str:
+    """Return what happened to each variant, the worst first, in the words of the page."""
+    return "".join(
+        _say_verdict(
+            tables.judge_variant(findings, variant)
+            or ("fine" if variant in comparison.outputs else "note"),
+            f"{variant} {tables.spell_news(comparison, findings, variant)}",
+            tables.describe_variant_loss(comparison, findings, ranked, variant),
+            tables.offer_way_back(comparison, variant),
+        )
+        for variant in tables.order_variants(comparison, findings)
+    )
+
+
+def _say_verdict(severity: str, title: str, sentence: str, way_back: str) -> str:
+    back = f"<p><b>Take it back:</b> {explain_terms(way_back)}</p>" if way_back else ""
+    return (
+        f'<article class="verdict {severity}"><p><b>{escape(title)}</b></p>'
+        f"<p>{explain_terms(sentence)}</p>{back}</article>"
+    )
+
+
+def _overview(folder: VariantFolder, comparison: Comparison, ranked: Sequence[RankedLayer]) -> str:
     summaries = [summarize_variant(name, model) for name, model in folder.variants.items()]
     parts = [_frame(tables.create_variant_table(summaries))]
     parts += [_say(sentence) for sentence in tables.explain_variants(summaries)]
     parts += [_say(reason, "warning") for reason in tables.explain_unreadable(folder)]
-    ranges = [layer for layer in comparison.ranges if layer.ranges]
+    ranges = [layer for layer in tables.list_ranges(ranked, comparison) if layer.ranges]
     if ranges:
-        log = _one_dwarfs_the_rest(ranges)
+        log = one_dwarfs_the_rest(ranges)
         parts.append(
             "<p>One bar per layer, in graph order, from its lowest to its highest weight. A single"
             " scale has to cover the whole bar: the wider it is, the fewer codes are left for"
@@ -189,7 +221,8 @@ def _overview(folder: VariantFolder, comparison: Comparison) -> str:
             + "</p>"
         )
         parts += [
-            _picture(render_heatmap(ranges, variants, log=log))
+            _picture(render_heatmap(tables.select_page(ranges, start), variants, log=log))
+            for start in tables.list_pages(ranges).values()
             for variants in page_variants(list(comparison.variants)).values()
         ]
     return "".join(parts)
@@ -250,45 +283,55 @@ def _curve(outputs: Outputs) -> str:
     return _table(head, [["The output keeps", *levels]])
 
 
-def _one_dwarfs_the_rest(ranges: Sequence[LayerRanges]) -> bool:
-    widths = sorted(high - low for layer in ranges for low, high in layer.ranges.values())
-    return widths[-1] > DWARFING * widths[len(widths) // 2] > 0
-
-
-def _ranking(pages: Sequence[LayerPage], comparison: Comparison) -> str:
-    if not pages:
+def _ranking(
+    pages: Sequence[LayerPage], comparison: Comparison, ranked: Sequence[RankedLayer]
+) -> str:
+    """Return the six columns of the page, what the page folds away folded, and the picture."""
+    if not ranked:
         return _say("No layer of this network has weights.")
-    compared = [
-        name
-        for name in comparison.variants
-        if any(not math.isnan(_metric(page, name, "sqnr_db")) for page in pages)
-    ]
-    head = ["Layer", "Operator", "Finding", *(f"{name} worst channel, dB" for name in compared)]
-    head += [f"{name} SQNR, dB" for name in compared]
-    rows = [
-        [
-            f'<a href="#layer-{i}">{_name(page.layer_name)}</a>',
-            escape(page.operator),
-            _rules(page),
-            *(_bar(_metric(page, name, "worst_channel_sqnr_db")) for name in compared),
-            *(_bar(_metric(page, name, "sqnr_db")) for name in compared),
-        ]
-        for i, page in enumerate(pages)
-    ]
-    intro = (
-        "<p>Worst first, by the SQNR of the worst output channel. A channel under 20 dB has lost"
-        " too much; a bar is full at 50 dB.</p>"
-        if compared
+    shown, folded = tables.fold_constants(ranked)
+    anchors = {page.layer_name: f"#layer-{i}" for i, page in enumerate(pages)}
+    rest = (
+        fold(tables.count_constants(folded), _rank(folded, comparison, anchors)) if folded else ""
+    )
+    known = any(not math.isnan(one.metric(METRICS[0].name)) for one in ranked)
+    order = (
+        "<p>Worst first: by the share of the noise at the output where that is measured, else by"
+        " the worst output channel. A channel under 20 dB has lost too much.</p>"
+        if known
         else _say("Without a float original there is no SQNR: findings decide the order.")
     )
-    return intro + _table(head, rows, "ranking")
+    return order + _damage(shown, comparison) + _rank(shown, comparison, anchors) + rest
 
 
-def _rules(page: LayerPage) -> str:
-    if not page.severity:
-        return NOTHING
-    titles = escape(tables.name_findings(page.findings))
-    return f"{_badge(page.severity, page.severity)} {titles}"
+def _rank(ranked: Sequence[RankedLayer], comparison: Comparison, anchors: Mapping[str, str]) -> str:
+    ranking = tables.create_ranking(ranked, comparison)
+    writers = tables.format_ranking(ranking.table)
+    short = shorten_uniquely([one.layer_name for one in ranked])
+
+    def write(column: str, cell: Any) -> str:
+        if column == "layer":
+            name = f'<span class=name title="{escape(cell)}">{escape(short[cell])}</span>'
+            return f'<a href="{anchors[cell]}">{name}</a>' if cell in anchors else name
+        text = writers[column](cell) if column in writers else str(cell)
+        return _filled(cell, text) if column == ranking.bar else escape(text)
+
+    head = list(map(str, ranking.table.columns))
+    rows = ranking.table.itertuples(index=False, name=None)
+    cells = [[write(*pair) for pair in zip(head, row, strict=True)] for row in rows]
+    return _table(head, cells, "ranking")
+
+
+def _damage(ranked: Sequence[RankedLayer], comparison: Comparison) -> str:
+    """Return the picture of damage, a page of rows after the other."""
+    damage = tables.list_damage(ranked, comparison)
+    rows = [(one.layer, one.by_variant) for one in damage.layers if damage.is_known]
+    return "".join(
+        _picture(render_damage(tables.select_page(rows, start), variants, damage.what))
+        for start in tables.list_pages(rows).values()
+        for variants in page_variants(damage.variants).values()
+        if rows
+    )
 
 
 def _findings(pages: Sequence[LayerPage], findings: Sequence[Finding]) -> str:
@@ -331,28 +374,39 @@ def _layers(
     pages: Sequence[LayerPage],
     comparison: Comparison,
     progress: Progress | None,
+    draw: Draw,
 ) -> str:
     parts = []
+    drawings = [_prepare(i, page, comparison) for i, page in enumerate(pages)]
+    pictures = draw([drawing for of_layer in drawings for drawing in of_layer])
     for i, page in enumerate(pages):
         is_open = i < OPEN_LAYERS and page.severity in ("error", "warning")
-        parts.append(_layer(i, page, comparison, is_open))
+        parts.append(_layer(i, page, comparison, is_open, [next(pictures) for _ in drawings[i]]))
         if progress is not None:
             progress(i + 1, len(pages), page.layer_name)
     return "".join(parts)
 
 
-def _layer(i: int, page: LayerPage, comparison: Comparison, is_open: bool) -> str:
+def _prepare(i: int, page: LayerPage, comparison: Comparison) -> list[Drawing]:
+    """Return what is to be drawn of a layer: every chart of the worst, the first of the others."""
+    charts = list(LAYER_CHARTS.values())[: None if i < DETAILED_LAYERS else 1]
+    prepared = (chart.prepare(comparison, page.layer_name, None) for chart in charts)
+    return [partial(one, most_spots=REPORT_SPOTS) for one in prepared if one is not None]
+
+
+def _layer(
+    i: int, page: LayerPage, comparison: Comparison, is_open: bool, pictures: Sequence[Picture]
+) -> str:
     """The anchor is inside: a browser opens the details that a link leads into."""
     worst = f"worst channel {format_db(page.worst_db)}" if math.isfinite(page.worst_db) else ""
     parameters = tables.create_parameter_table(comparison, page.layer_name)
     sentences = tables.explain_layer(comparison, page.layer_name)
-    charts = list(LAYER_CHARTS.values())[: None if i < DETAILED_LAYERS else 1]
     body = [
         *(_finding(finding) for finding in page.findings),
         *map(_say, sentences),
-        *(_chart(chart, page, comparison) for chart in charts),
+        *map(_picture, pictures),
         _frame(parameters.drop(columns="Meaning", errors="ignore")),
-        _metrics(page),
+        _metrics(page, explained=i < DETAILED_LAYERS),
     ]
     return (
         f"<details{' open' if is_open else ''}><summary>{_mark(page.severity)}"
@@ -362,17 +416,13 @@ def _layer(i: int, page: LayerPage, comparison: Comparison, is_open: bool) -> st
     )
 
 
-def _chart(chart: LayerChart, page: LayerPage, comparison: Comparison) -> str:
-    picture = chart.render(comparison, page.layer_name, None)
-    return _picture(picture) if picture is not None else ""
-
-
-def _metrics(page: LayerPage) -> str:
+def _metrics(page: LayerPage, *, explained: bool) -> str:
     rows = []
     for metric in METRICS:
         values = [one.metrics[metric.name] for one in page.measured.values()]
         if not all(map(math.isnan, values)):
-            rows.append([_label(metric), *(format_metric(metric, value) for value in values)])
+            label = _label(metric) if explained else escape(name_metric(metric))
+            rows.append([label, *(format_metric(metric, value) for value in values)])
     head = ["Metric", *page.measured]
     return _table(head, rows) if rows else ""
 
@@ -448,30 +498,17 @@ def _badge(severity: str, label: str) -> str:
     return f'<span class="badge {severity}">{MARKS[severity]} {label}</span>'
 
 
-def _bar(db: float) -> str:
-    if math.isnan(db):
-        return NOTHING
-    return _filled(db / FULL_BAR_DB, format_decibels(db), " low" if db < 20 else "")
-
-
 def _filled(share: float, text: str, kind: str = "") -> str:
     """Return text on a bar that is filled so far."""
     part = 0.0 if math.isnan(share) else max(0.0, min(share, 1.0))
     return f'<span class="bar{kind}" style="--share:{part:.0%}">{escape(text)}</span>'
 
 
-def _metric(page: LayerPage, variant: str, metric: str) -> float:
-    one = page.measured.get(variant)
-    return one.metrics[metric] if one is not None else math.nan
-
-
 def _picture(picture: Picture) -> str:
     notes = "".join(_say(note, "warning") for note in picture.notes)
     if not picture.png:
         return notes
-    data = base64.b64encode(picture.png).decode("ascii")
-    alt = escape(picture.alt)
-    return f'<img loading="lazy" alt="{alt}" src="data:image/png;base64,{data}">{notes}'
+    return frame_figure(picture, ' loading="lazy"') + notes
 
 
 def _frame(table: pd.DataFrame) -> str:
@@ -502,11 +539,11 @@ _HEAD = """<!doctype html>
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #ffffff; --ink: #1b1f24; --quiet: #59626d;
-  --line: #d9dee4; --soft: #f5f7f9; --link: #0b57b0; --bar: #c9ddf4; --low: #f6c9c4;
-  --error: #b3261e; --warning: #8a5a00; --note: #2f5f8f; }
+  --line: #d9dee4; --soft: #f5f7f9; --link: #0b57b0; --bar: #c9ddf4;
+  --error: #b3261e; --warning: #8a5a00; --note: #2f5f8f; --fine: #2b7a5e; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171b; --ink: #e4e7eb; --quiet: #9aa4b0;
-  --line: #333a42; --soft: #1c2126; --link: #8ab8f0; --bar: #27425f; --low: #5e2b28;
-  --error: #ff8a80; --warning: #f2b84b; --note: #8fbce6; } }
+  --line: #333a42; --soft: #1c2126; --link: #8ab8f0; --bar: #27425f;
+  --error: #ff8a80; --warning: #f2b84b; --note: #8fbce6; --fine: #62c7a3; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -520,7 +557,7 @@ header { padding-top: 1.5rem; }
 header p { margin: .25rem 0 0; color: var(--quiet); }
 header h1 + p { margin-bottom: 1rem; }
 nav { font-size: .875rem; padding: .75rem 0 1.5rem; }
-nav > a { margin-right: 1.25rem; white-space: nowrap; }
+nav > a { margin-right: 1.25rem; white-space: nowrap; display: inline-block; }
 nav ol { display: none; }
 section { margin-bottom: 3rem; }
 section > p { max-width: 75ch; }
@@ -532,7 +569,7 @@ section > p { max-width: 75ch; }
   nav ol { display: block; list-style: none; margin: 0 0 .5rem; padding: 0; }
   nav li { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; line-height: 1.7; }
 }
-.scroll { overflow-x: auto; margin: .75rem 0; }
+.scroll { overflow-x: auto; margin: .75rem 0; position: relative; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0;
   border-bottom: 1px solid var(--line); unicode-bidi: isolate;
@@ -541,14 +578,10 @@ th { font-weight: 600; }
 thead th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
 .long { overflow-wrap: anywhere; }
 tbody tr:hover { background: var(--soft); }
-.ranking th:first-child { min-width: 14rem; }
 .name { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: .93em; overflow-wrap: anywhere; unicode-bidi: isolate; }
 .bar { display: block; padding: 0 .35rem; border-radius: 3px; min-width: 4rem;
   background: linear-gradient(90deg, var(--bar) var(--share), transparent 0); }
-.bar.low { font-weight: 700;
-  background: linear-gradient(90deg, var(--low) var(--share), transparent 0); }
-.bar.low::after { content: " ▼"; font-size: .7em; color: var(--error); }
 .badge { white-space: nowrap; font-size: .8rem; font-weight: 600; padding: .05rem .5rem;
   border: 1px solid currentColor; border-radius: 1rem; }
 .mark { display: inline-block; width: 1.2em; font-size: .8em; }
@@ -560,6 +593,15 @@ tbody tr:hover { background: var(--soft); }
 .finding.error, .say.error { border-left-color: var(--error); }
 .finding.warning, .say.warning { border-left-color: var(--warning); }
 .finding.note, .say.note { border-left-color: var(--note); }
+.verdict { color: var(--ink); border-left: 5px solid var(--fine); padding: .1rem 0 .1rem 1rem;
+  margin: 0 0 1rem; }
+.verdict p { margin: 0; max-width: 90ch; overflow-wrap: anywhere; }
+.verdict p + p { font-size: 1.1rem; } .verdict p:nth-child(3) { font-size: 1rem; }
+.verdict.error { border-left-color: var(--error); }
+.verdict.warning { border-left-color: var(--warning); }
+.verdict.note { border-left-color: var(--note); }
+abbr { text-decoration: underline dotted var(--quiet); text-underline-offset: .2em; cursor: help; }
+abbr:focus::after { content: " (" attr(title) ")"; color: var(--quiet); font-size: .9em; }
 code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: .9em; overflow-wrap: anywhere; }
 .rule { color: var(--quiet); font-size: .85em; }
@@ -570,6 +612,44 @@ summary:hover { background: var(--soft); }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .end { float: right; font-variant-numeric: tabular-nums; }
 .layer { scroll-margin-top: 3rem; padding: .5rem 0 1.5rem 1.2rem; }
-img { display: block; width: 100%; max-width: 1000px; height: auto; margin: .75rem 0; }
-@media print { nav { display: none; } }
+figure { position: relative; max-width: 1000px; margin: .75rem 0; }
+img { display: block; width: 100%; height: auto; }
+.spots { position: absolute; inset: 0; pointer-events: none; }
+.spots > div { position: absolute; display: flex; }
+.spots > .rows { flex-direction: column; }
+.spots input { appearance: none; position: relative; flex: 1 1 0; min-width: 0; margin: 0;
+  pointer-events: auto; }
+.spots input:is(:hover, :focus) { background: #80808033; z-index: 1;
+  outline: 1px solid var(--link); }
+.spots input:is(:hover, :focus)::after { content: attr(aria-label); position: absolute; left: 50%;
+  bottom: 100%; transform: translateX(var(--side)); width: max-content; max-width: 22rem;
+  padding: .1rem .4rem; font-size: .8rem; white-space: pre-line; overflow-wrap: anywhere;
+  background: var(--page); color: var(--ink); border: 1px solid var(--quiet); border-radius: 4px;
+  pointer-events: none; }
+.spots .rows:not(.low) input::after { bottom: auto; top: 100%; }
+.spots:hover input:focus:not(:hover)::after { display: none; }
+@media (max-width: 600px) {
+  header, .columns { padding: 0 .75rem; }
+  th, td { min-width: 0; padding-right: .5rem; }
+  .scroll:not(:has(.ranking)) table { min-width: max-content; }
+  .scroll:not(:has(.ranking)) :is(th, td) { max-width: 11rem; overflow-wrap: anywhere; }
+  .ranking thead { position: absolute; clip-path: inset(50%); }
+  .ranking tr { display: flex; flex-wrap: wrap; gap: 0 .75rem; padding: .3rem 0;
+    border-bottom: 1px solid var(--line); }
+  .ranking :is(th, td) { border: 0; padding: 0; }
+  .ranking tbody th { flex: 1 0 100%; }
+  .ranking td:nth-child(4)::before { content: "worst channel, dB: "; color: var(--quiet); }
+  .end { float: none; display: block; }
+}
+@media print {
+  nav, .spots { display: none; }
+  .columns { display: block; }
+  header, .columns { max-width: none; padding: 0; }
+  .scroll { overflow: visible; }
+  table { table-layout: fixed; font-size: .68rem; }
+  th, td { min-width: 0; padding-right: .4rem; overflow-wrap: anywhere; }
+  tr, img, article { break-inside: avoid; }
+  details::details-content { content-visibility: visible; display: block; height: auto; }
+  * { print-color-adjust: exact; }
+}
 """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from .parameter_inspector import (
     MARKS,
@@ -12,9 +14,11 @@ from .parameter_inspector import (
 )
 from .parameter_inspector.judging.phrases import format_share as spell_share
 
+NAME_LENGTH = 30
 NOTHING = "–"
 LOSSLESS = "lossless"
 NO_CHANGE = "no change"
+SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def mark_severity(severity: str) -> str:
@@ -30,6 +34,19 @@ def format_number(number: float) -> str:
         return "∞" if number > 0 else "−∞"
     number += 0.0  # no minus before a zero
     return _minus(f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}")
+
+
+def format_tick(number: float) -> str:
+    """Return a number for an axis, short and without an e: 120k, 10M, 2·10⁻⁵."""
+    size = abs(number)
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if factor <= size < 1e12 and (size >= 1e4 or unit != "k"):
+            return f"{format_number(number / factor)}{unit}"
+    if size and math.isfinite(size) and not 1e-4 <= size < 1e12:
+        mantissa, power = f"{number:.2e}".split("e")
+        digits = mantissa.rstrip("0").rstrip(".")
+        return _minus(f"{digits}·10") + str(int(power)).translate(SUPERSCRIPTS)
+    return format_number(number)
 
 
 def format_share(share: float, digits: int = 1) -> str:
@@ -116,6 +133,46 @@ def spell_integer(number: int) -> str:
 
 def join_names(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def shorten_uniquely(names: Sequence[str], length: int = NAME_LENGTH) -> dict[str, str]:
+    """Return each name with what tells it from the others; no two are shortened to the same.
+
+    Parts of a path that most names have go first, numbers and the last part late; ``…`` stands
+    for them. A name may be longer than ``length`` where that alone sets it apart.
+    """
+    distinct = list(dict.fromkeys(names))
+    paths = {name: re.findall(r"[^/]*/|[^/]+", name) for name in distinct}
+    common = Counter(part for path in paths.values() for part in set(path))
+    # A number counts layers where few names have it; that of the whole model tells nothing.
+    kept_late = {p for p, n in common.items() if 2 * n <= len(paths) and any(map(str.isdigit, p))}
+    worth = {part: (part in kept_late, -count) for part, count in common.items()}
+    short = {name: _shorten(path, worth, length) for name, path in paths.items()}
+    for longer in (*range(length + 8, 4 * length, 8), None):
+        uses = Counter(short.values())
+        for name in (name for name in distinct if uses[short[name]] > 1):
+            short[name] = _shorten(paths[name], worth, longer) if longer else name
+    return short
+
+
+def _shorten(path: Sequence[str], worth: Mapping[str, tuple[bool, int]], length: int) -> str:
+    """Return a path of at most so many characters, cut within a part only at the last."""
+    kept = list(path)
+    for i in sorted(range(len(path) - 1), key=lambda i: (worth[path[i]], i)):
+        if len(_join(kept)) <= length:
+            break
+        kept[i] = "…"
+    return cut_middle(_join(kept), length)
+
+
+def _join(parts: Sequence[str]) -> str:
+    return re.sub("…+", "…", "".join(parts))
+
+
+def cut_middle(text: str, length: int) -> str:
+    """Return a text of at most so many characters, its middle left out where it is longer."""
+    head = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:head]}…{text[head + 1 - length :]}"
 
 
 def capitalize(sentence: str) -> str:

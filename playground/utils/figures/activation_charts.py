@@ -14,11 +14,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..parameter_inspector import ActivationStatistics, LayerQuantizer, name_roles
-from ..spelling import format_db, format_number, format_part, format_share
+from ..spelling import format_db, format_number, format_part, format_share, spell_count
+from .spots import MOST_SPOTS, Spot, point_at_bins, point_at_columns, share_spots
 from .style import (
     ALERT,
     FONT,
     INK,
+    NORMAL,
     SMALL,
     Picture,
     Range,
@@ -79,12 +81,55 @@ def render_activations(
     *,
     log: bool | None = None,
     about: str = "",
+    most_spots: int = MOST_SPOTS,
 ) -> Picture:
     """Return `draw_activations` as a picture; ``about`` is the layer's name."""
     left = len(shown) - MOST_PANELS
     notes = (f"{left} more activations of this layer are in the table only.",) if left > 0 else ()
-    png = to_png(draw_activations(shown[:MOST_PANELS], colors, log=log))
-    return Picture(png, describe_activations(shown, about), notes)
+    panels = shown[:MOST_PANELS]
+    figure = draw_activations(panels, colors, log=log)
+    spots = [
+        spot
+        for i, one in enumerate(panels)
+        for spot in (
+            point_at_ranges_held(one, figure.axes[2 * i]),
+            *point_at_flow(one, figure.axes[2 * i + 1], share_spots(most_spots, len(panels)) - 1),
+        )
+    ]
+    return Picture(to_png(figure), describe_activations(shown, about), notes, tuple(spots))
+
+
+def point_at_ranges_held(shown: ShownActivation, ax: Axes) -> Spot:
+    """Return what the scale holds, what was seen and what was cut off."""
+    one, (low, high) = shown.statistics, sorted(ax.get_xlim())
+    lines = [] if one.represented is None else [f"held: {_spell(one.represented)}"]
+    lines.append(f"seen: {_spell((one.low, one.high))}")
+    if one.p999:
+        lines.append(f"all but a thousandth: up to ±{format_number(one.p999)}")
+    if one.clipped_share:
+        lines.append(f"clipped: {format_share(one.clipped_share, 2)}")
+    return point_at_columns([ax], [(low, high)], ["\n".join(lines)])[0]
+
+
+def _spell(limits: Range) -> str:
+    return f"{format_number(limits[0])} to {format_number(limits[1])}"
+
+
+def point_at_flow(shown: ShownActivation, ax: Axes, most: int) -> list[Spot]:
+    """Return how many values got each code, or each of some codes together."""
+    counts = shown.statistics.histogram
+    if counts is None:
+        return []
+    edges, what = find_edges(shown.statistics), "code " if _is_coded(shown.statistics) else ""
+
+    def say(run: range) -> str:
+        low, high = float(edges[run.start]), float(edges[run.stop])
+        ends = (low + 0.5, high - 0.5) if what else (low, high)
+        named = format_number(ends[0]) if ends[0] == ends[1] else _spell(ends)
+        count = int(counts[run.start : run.stop].sum())
+        return f"{what}{named}: {spell_count(count, 'value')}"
+
+    return point_at_bins(ax, edges, counts, most, say)
 
 
 def draw_activations(
@@ -95,11 +140,11 @@ def draw_activations(
     Args:
         log: logarithmic counts; None decides by the counts.
     """
-    figure, panels = add_panels([one.title for one in shown], heights=(0.3, 1.45))
+    figure, panels = add_panels([one.title for one in shown], heights=(0.3, 1.45), every=True)
     for one, (strip, ax) in zip(shown, panels, strict=True):
         plot_ranges_held(one, color=colors[one.variant], ax=strip)
         plot_flow(one, color=colors[one.variant], log=log, ax=ax)
-        style_axes(strip, one.title)
+        style_axes(strip, one.title, size=NORMAL)  # the note beside it is long
         strip.spines["bottom"].set_visible(False)
         strip.xaxis.set_major_locator(NullLocator())
         write_note(strip, _note(one))

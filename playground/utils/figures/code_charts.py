@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..parameter_inspector import CodeCounts
-from ..spelling import format_share, spell_integer
+from ..spelling import format_share, spell_count, spell_integer
+from .spots import MOST_SPOTS, Spot, point_at_bins, share_spots
 from .style import (
     ALERT,
     Picture,
@@ -34,16 +35,38 @@ def render_codes(
     *,
     log: bool = False,
     about: str = "",
+    most_spots: int = MOST_SPOTS,
 ) -> Picture:
     """Return `draw_codes` as a picture; ``about`` is the layer's name."""
-    return Picture(to_png(draw_codes(codes, colors, log=log)), describe_codes(codes, about))
+    figure = draw_codes(codes, colors, log=log)
+    spots = [
+        spot
+        for one, ax in zip(codes.values(), figure.axes, strict=True)
+        for spot in point_at_codes(one, ax, share_spots(most_spots, len(codes)))
+    ]
+    return Picture(to_png(figure), describe_codes(codes, about), spots=tuple(spots))
+
+
+def point_at_codes(codes: CodeCounts, ax: Axes, most: int) -> list[Spot]:
+    """Return how many weights have each code, or each of some codes together."""
+
+    def say(run: range) -> str:
+        first, last = (codes.first + at for at in (run.start, run.stop - 1))
+        named = f"codes {spell_integer(first)} to {spell_integer(last)}"
+        count = int(codes.counts[run.start : run.stop].sum())
+        rail = " (a rail)" if count and {first, last} & set(codes.rails) else ""
+        text = f"code {spell_integer(first)}" if first == last else named
+        return f"{text}{rail}: {spell_count(count, 'weight')}"
+
+    edges = codes.first + np.arange(codes.counts.size + 1) - 0.5
+    return point_at_bins(ax, edges, codes.counts, most, say)
 
 
 def draw_codes(
     codes: Mapping[str, CodeCounts], colors: Mapping[str, str], *, log: bool = False
 ) -> Figure:
     """Draw, for each variant, how often each integer occurs, the rails in their own colour."""
-    figure, panels = add_panels(list(codes), heights=(1.7,))
+    figure, panels = add_panels(list(codes), heights=(1.7,), every=True)
     for (name, one), (ax,) in zip(codes.items(), panels, strict=True):
         plot_codes(one, color=colors[name], log=log, ax=ax)
         style_axes(ax, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ..parameter_inspector import LayerRanges
-from ..spelling import format_number
+from ..spelling import format_number, format_tick, shorten_uniquely
+from .spots import Spot, point_at_rows
 from .style import (
     DPI,
     FAINT,
     FONT,
     INK,
+    LABEL_LENGTH,
     NORMAL,
     PAGE_WIDTH,
     SMALL,
@@ -33,22 +35,25 @@ from .style import (
     Picture,
     Place,
     Range,
+    format_axis,
     new_figure,
     padded_limits,
     shorten,
-    shorten_together,
     style_axes,
     to_fraction,
     to_png,
 )
 
 WIDTHS = matplotlib.colormaps["viridis"]
-# Inches. Forty rows have their full height; then they get lower, and past 160 the figure grows.
-ROW_HEIGHT, LOWEST_ROW = 0.25, 0.0625
-FULL_HEIGHT, MAX_HEIGHT = 10.0, 16.0
+# Inches. Forty rows have their full height; then they get lower, until their labels touch.
+ROW_HEIGHT, LOWEST_ROW = 0.25, 0.145
+FULL_HEIGHT = 10.0
+# A figure taller than this has fewer pixels to the inch: hundreds of rows are for one look.
+SHARP_HEIGHT = 20.0
 MOST_PANELS = 6  # side by side; more leave no room for a bar
 LABEL_GAP = 0.08  # inches beside the panel
-LABEL_SPACING = 0.145  # inches that one line of SMALL text takes
+DWARFING = 20.0
+"""A layer this many times as wide as the median one leaves nothing to see on a linear axis."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,16 @@ class HeatmapLayout:
 
     @property
     def rows_height(self) -> float:
-        grown = min(max(self.row_count * LOWEST_ROW, FULL_HEIGHT), MAX_HEIGHT)
+        grown = max(self.row_count * LOWEST_ROW, FULL_HEIGHT)
         return min(self.row_count * ROW_HEIGHT, grown)
 
     @property
     def height(self) -> float:
         return self.top + self.rows_height + self.bottom
+
+    @property
+    def dpi(self) -> int:
+        return DPI if self.height <= SHARP_HEIGHT else DPI // 2
 
     def row_box(self, row: int) -> Range:
         """Return the top and the height of a row, as shares of the figure's height."""
@@ -96,7 +105,32 @@ def render_heatmap(
     rows: Sequence[LayerRanges], variants: Sequence[str], *, log: bool = False
 ) -> Picture:
     """Return `draw_heatmap` as a picture."""
-    return Picture(to_png(draw_heatmap(rows, variants, log=log)), describe_ranges(rows, variants))
+    return Picture(
+        to_png(draw_heatmap(rows, variants, log=log)),
+        describe_ranges(rows, variants),
+        spots=point_at_layers(
+            [row.layer for row in rows], [_say_ranges(r, variants) for r in rows]
+        ),
+    )
+
+
+def point_at_layers(names: Sequence[str], texts: Sequence[str]) -> tuple[Spot, ...]:
+    """Return a spot for each row, or for some rows together; ``texts`` of one row each."""
+    top, height = HeatmapLayout(len(names)).row_box(0)
+
+    def say(run: range) -> str:
+        if len(run) == 1:
+            return f"{names[run.start]}\n{texts[run.start]}"
+        return "\n".join(f"{names[row]}: {', '.join(texts[row].splitlines())}" for row in run)
+
+    return tuple(point_at_rows(len(names), top, height, say))
+
+
+def _say_ranges(row: LayerRanges, variants: Sequence[str]) -> str:
+    known = [(variant, row.ranges[variant]) for variant in variants if variant in row.ranges]
+    return "\n".join(
+        f"{variant} {format_number(low)} to {format_number(high)}" for variant, (low, high) in known
+    )
 
 
 def draw_heatmap(
@@ -111,16 +145,17 @@ def draw_heatmap(
     """
     layout = HeatmapLayout(len(rows))
     figure = new_figure(layout.height)
+    figure.set_dpi(layout.dpi)
     norm = width_norm(rows, log=log)
     limits = padded_limits([limits for row in rows for limits in row.ranges.values()], log=log)
-    labels = _choose_labels([row.layer for row in rows], layout.rows_height)
-    left = _label_width(list(labels.values()))
+    labels = label_rows([row.layer for row in rows])
+    left = label_width(labels)
     places = _panel_places(layout, left, len(variants))
     for variant, place in zip(variants, places, strict=True):
         ax = figure.add_axes(place)
         plot_ranges([row.ranges.get(variant) for row in rows], norm=norm, ax=ax)
         _finish_panel(ax, variant, limits, log=log, ticks=5 if len(variants) < 4 else 3)
-    _label_rows(figure.axes[0], labels)
+    write_labels(figure.axes[0], labels)
     middle = (left + PAGE_WIDTH - layout.right) / 2
     figure.text(
         middle / PAGE_WIDTH, 0.14 / layout.height, VALUES, fontsize=NORMAL, ha="center", **FONT
@@ -135,25 +170,25 @@ def create_click_axes(picture: Picture, row_count: int) -> Axes:
     It spans the panels and the labels, so a click anywhere in a row lands on it.
     """
     layout = HeatmapLayout(row_count)
-    figure = _DrawnFigure(picture.png, layout.height)
+    figure = DrawnFigure(picture.png, layout.height, layout.dpi)
     place = (0, layout.bottom, PAGE_WIDTH, layout.rows_height)
     ax = figure.add_axes(to_fraction(place, layout.height))
     ax.set_ylim(row_count - 0.5, -0.5)
     return ax
 
 
-class _DrawnFigure(Figure):
+class DrawnFigure(Figure):
     """A figure that saves the picture it was given: viewers share one drawing."""
 
-    def __init__(self, png: bytes, height: float) -> None:
-        super().__init__(figsize=(PAGE_WIDTH, height), dpi=DPI)
+    def __init__(self, png: bytes, height: float, dpi: int) -> None:
+        super().__init__(figsize=(PAGE_WIDTH, height), dpi=dpi)
         self._png = png
 
     def savefig(self, fname: Any, **_: Any) -> None:
         fname.write(self._png)
 
 
-def _label_width(labels: Sequence[str]) -> float:
+def label_width(labels: Sequence[str]) -> float:
     """Return the inches that the widest label takes in SMALL text, with room for its tick."""
     font = FontProperties(family=FONT["family"], size=SMALL)
     sizes = [
@@ -176,7 +211,7 @@ def _panel_places(layout: HeatmapLayout, left: float, count: int) -> list[Place]
 def plot_ranges(ranges: Sequence[Range | None], *, norm: Normalize, ax: Axes | None = None) -> Axes:
     """Draw one horizontal bar for each range, first at the top, coloured by its width.
 
-    A range that is None says so. A range of no width is drawn as a line.
+    A range that is None leaves its row empty. A range of no width is drawn as a line.
     """
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
     known = [(row, limits) for row, limits in enumerate(ranges) if limits is not None]
@@ -185,9 +220,6 @@ def plot_ranges(ranges: Sequence[Range | None], *, norm: Normalize, ax: Axes | N
     bars.set_array(np.array([high - low for _, (low, high) in known]))
     ax.add_collection(bars)
     ax.set_ylim(len(ranges) - 0.5, -0.5)
-    middle: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center"}
-    for row in (row for row, limits in enumerate(ranges) if limits is None):
-        ax.text(0.5, row, "no range", fontsize=SMALL, style="italic", **middle, **FONT)
     return ax
 
 
@@ -202,6 +234,12 @@ def _bars(
         ]
     ).reshape(-1, 4, 2)
     return PolyCollection(list(corners), facecolors=color, linewidths=0, zorder=zorder)
+
+
+def one_dwarfs_the_rest(rows: Sequence[LayerRanges]) -> bool:
+    """Whether one range is so wide that only logarithms show the others."""
+    widths = sorted(high - low for row in rows for low, high in row.ranges.values())
+    return bool(widths) and widths[-1] > DWARFING * widths[len(widths) // 2] > 0
 
 
 def width_norm(rows: Sequence[LayerRanges], *, log: bool = False) -> Normalize:
@@ -231,18 +269,17 @@ def describe_ranges(rows: Sequence[LayerRanges], variants: Sequence[str]) -> str
     return " ".join(parts)
 
 
-def _choose_labels(names: Sequence[str], rows_height: float) -> dict[int, str]:
-    """Return the label of every row, or of every second, fifth ... where there is no room."""
-    step = max(1, math.ceil(LABEL_SPACING * len(names) / rows_height))
-    labels = shorten_together(names)
-    return {row: labels[row] for row in range(0, len(labels), step)}
+def label_rows(names: Sequence[str]) -> list[str]:
+    """Return the label of every row: no two names have the same."""
+    short = shorten_uniquely(names)
+    return [shorten(short[name], 2 * LABEL_LENGTH) for name in names]
 
 
-def _label_rows(ax: Axes, labels: Mapping[int, str]) -> None:
+def write_labels(ax: Axes, labels: Sequence[str]) -> None:
     """Write the labels beside the rows: a tick for each would take five times as long."""
     place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
     gap = LABEL_GAP / (ax.get_position().width * PAGE_WIDTH)
-    for row, label in labels.items():
+    for row, label in enumerate(labels):
         ax.text(-gap, row, label, fontsize=SMALL, **place, **FONT)
 
 
@@ -252,7 +289,7 @@ def _finish_panel(ax: Axes, title: str, limits: Range, *, log: bool, ticks: int)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(ticks))
     ax.set_xlim(limits)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
+    format_axis(ax.xaxis)
     style_axes(ax, title, size=TITLE if ticks > 3 else NORMAL)
     ax.axvline(0, color=INK, linewidth=0.6, alpha=0.5, zorder=0)
     bands = range(0, round(max(ax.get_ylim()) + 0.5), 2)
@@ -278,7 +315,7 @@ def _add_colorbar(figure: Figure, norm: Normalize, layout: HeatmapLayout) -> Non
     bar.outline.set_visible(False)
     if not isinstance(norm, LogNorm):
         bar.locator = MaxNLocator(5)
-    bar.formatter = FuncFormatter(lambda x, _: format_number(x))
+    bar.formatter = FuncFormatter(lambda x, _: format_tick(x))
     bar.minorticks_off()
     ax.tick_params(colors=INK, labelsize=SMALL, length=2)
     ax.set_title("width", fontsize=NORMAL, y=1.0, pad=5, **FONT)

@@ -5,8 +5,9 @@ What cannot be drawn is said in a picture's notes, and a layer without such numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -22,10 +23,16 @@ from ..parameter_inspector import (
 from .activation_charts import list_activations, render_activations
 from .channel_charts import render_channels
 from .code_charts import render_codes
+from .spots import MOST_SPOTS
 from .style import Picture, color_variants
 from .weight_charts import render_errors, render_histograms
 
-Render = Callable[[Comparison, str, bool | None], Picture | None]
+Drawing = Callable[..., Picture]
+"""Numbers that wait to be drawn, here or in another process: a function of a module, and these.
+
+It takes ``most_spots``, where a page of many pictures has to be lighter.
+"""
+Prepare = Callable[[Comparison, str, bool | None], Drawing | None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class LayerChart:
 
     Attributes:
         caption: what to see in it, for people; its ``**words**`` are bold.
-        render: takes the comparison, the layer's name, and whether counts are logarithmic (None:
+        prepare: takes the comparison, the layer's name, and whether counts are logarithmic (None:
             the chart decides). Returns None where the layer has nothing of the kind.
         has_counts: whether there is an axis of counts to be logarithmic.
         of_outputs: whether it needs what running the variants found.
@@ -42,47 +49,72 @@ class LayerChart:
     """
 
     caption: str
-    render: Render
+    prepare: Prepare
     has_counts: bool = True
     of_outputs: bool = False
     reads_again: str = ""
 
+    def render(self, comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+        """Return the picture; None where the layer has nothing of the kind."""
+        drawing = self.prepare(comparison, layer, log)
+        return drawing() if drawing is not None else None
 
-def _draw_histograms(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+
+def _count_histograms(comparison: Comparison, layer: str, log: bool | None) -> Drawing | None:
     histograms, problems = count_weights(comparison, layer)
     if histograms is None or not _has_weights(histograms):
-        return Picture(b"", "", tuple(problems)) if problems else None
+        return _say_only(problems)
     if log is None:  # where one bin holds most weights, the others are too low to see
         log = any(2 * counts.max() > counts.sum() for counts in histograms.counts.values())
-    return replace(render_histograms(histograms, log=log, about=layer), notes=tuple(problems))
+    drawing = partial(render_histograms, histograms, log=log, about=layer)
+    return partial(_add_notes, drawing, tuple(problems))
+
+
+def _say_only(problems: Sequence[str]) -> Drawing | None:
+    return partial(_draw_nothing, tuple(problems)) if problems else None
+
+
+def _draw_nothing(notes: tuple[str, ...], *, most_spots: int = MOST_SPOTS) -> Picture:
+    return Picture(b"", "", notes)
+
+
+def _add_notes(
+    drawing: Drawing, notes: tuple[str, ...], *, most_spots: int = MOST_SPOTS
+) -> Picture:
+    return replace(drawing(most_spots=most_spots), notes=notes)
 
 
 def _has_weights(histograms: Histograms) -> bool:
     return any(map(np.any, histograms.counts.values())) or any(histograms.outside.values())
 
 
-def _draw_channels(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+def _list_channels(comparison: Comparison, layer: str, log: bool | None) -> Drawing | None:
     measured = list_quantized(comparison, layer)
-    return render_channels(measured, _colors(comparison), about=layer) if measured else None
+    if not measured:
+        return None
+    return partial(render_channels, measured, _colors(comparison), about=layer)
 
 
-def _draw_activations(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+def _list_activations(comparison: Comparison, layer: str, log: bool | None) -> Drawing | None:
     shown = list_activations(list_layer_activations(comparison, layer))
-    return render_activations(shown, _colors(comparison), log=log, about=layer) if shown else None
+    if not shown:
+        return None
+    return partial(render_activations, shown, _colors(comparison), log=log, about=layer)
 
 
-def _draw_codes(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+def _count_codes(comparison: Comparison, layer: str, log: bool | None) -> Drawing | None:
     codes = count_codes(list_quantized(comparison, layer))
-    colors = _colors(comparison)
-    return render_codes(codes, colors, log=bool(log), about=layer) if codes else None
+    if not codes:
+        return None
+    return partial(render_codes, codes, _colors(comparison), log=bool(log), about=layer)
 
 
-def _draw_errors(comparison: Comparison, layer: str, log: bool | None) -> Picture | None:
+def _count_errors(comparison: Comparison, layer: str, log: bool | None) -> Drawing | None:
     errors, problems = compute_layer_errors(comparison, layer)
     if not errors:
-        return Picture(b"", "", tuple(problems)) if problems else None
-    picture = render_errors(errors, _colors(comparison), log=bool(log), about=layer)
-    return replace(picture, notes=tuple(problems))
+        return _say_only(problems)
+    drawing = partial(render_errors, errors, _colors(comparison), log=bool(log), about=layer)
+    return partial(_add_notes, drawing, tuple(problems))
 
 
 LAYER_CHARTS: Mapping[str, LayerChart] = {
@@ -90,33 +122,33 @@ LAYER_CHARTS: Mapping[str, LayerChart] = {
         "**The weights**: how often each value occurs in the whole layer, over the same bins for "
         "every variant. Gaps and spikes are steps of a scale that is too coarse for the weights "
         "between them.",
-        _draw_histograms,
+        _count_histograms,
         reads_again="Counting",
     ),
     "activations": LayerChart(
         "**The activations**: how often each value flowed in and out. **Held** is the range that "
         "the scale can hold, **seen** what flowed; what was cut off is red, and between the marks "
         "are all values but the largest thousandth. **Costs** is its share of the noise.",
-        _draw_activations,
+        _list_activations,
         of_outputs=True,
     ),
     "channels": LayerChart(
         "**The channels**: the range of each output channel as a bar, the range of the float "
         "weights as a line, and above them the channel's SQNR. ▼ marks the worst. A single scale "
         "for all channels has to fit the widest bar; much smaller channels are rounded away.",
-        _draw_channels,
+        _list_channels,
         has_counts=False,
     ),
     "codes": LayerChart(
         "**The codes**: how often each integer occurs. The **rails** are the lowest and the "
         "highest code. The largest weight of each scale sits there; many more than that were cut "
         "off.",
-        _draw_codes,
+        _count_codes,
     ),
     "errors": LayerChart(
         "**The errors**: float weight minus value, in steps of the scale. Rounding stays within "
         "half a step (dashed); what lies beyond was cut off, or belongs to another weight.",
-        _draw_errors,
+        _count_errors,
         reads_again="Comparing",
     ),
 }

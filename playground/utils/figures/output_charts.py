@@ -20,7 +20,8 @@ from ..parameter_inspector import (
     format_level,
     name_group,
 )
-from ..spelling import format_part, spell_count
+from ..spelling import format_gain, format_part, spell_count
+from .spots import Spot, find_corner, point_at_columns
 from .style import (
     ACTIVATION_COLOR,
     FONT,
@@ -45,7 +46,7 @@ NAME_LENGTH = 36
 SMALLEST_SHARE = 0.001  # the smallest that has a bar of its own
 FEWEST_LINES = 7  # that the curve beside the bars needs
 ROW, TOP, BOTTOM = 0.235, 0.42, 0.52  # inches
-NAMES, BARS, GAP, CURVE = 2.55, 3.35, 1.0, 2.75
+NAMES, BARS, GAP = 2.55, 2.0, 0.95
 THICK = 0.72  # of a row
 KIND_COLORS = {QuantizerKind.WEIGHT: WEIGHT_COLOR, QuantizerKind.ACTIVATION: ACTIVATION_COLOR}
 HATCHES = {QuantizerKind.WEIGHT: "", QuantizerKind.ACTIVATION: "/////"}
@@ -80,7 +81,43 @@ OUTPUT_CHARTS: Mapping[str, OutputChart] = {
 
 def render_shares(outputs: Outputs, color: str = INK, about: str = "") -> Picture:
     """Return `draw_shares` as a picture; ``about`` is the variant's name."""
-    return Picture(to_png(draw_shares(outputs, color=color)), describe_shares(outputs, about))
+    figure = draw_shares(outputs, color=color)
+    bars, *curve = figure.axes
+    spots = point_at_shares(outputs, bars)
+    for ax in curve:
+        spots += point_at_recovered(outputs, ax)
+    return Picture(to_png(figure), describe_shares(outputs, about), spots=tuple(spots))
+
+
+def point_at_shares(outputs: Outputs, ax: Axes) -> list[Spot]:
+    """Return the whole name of each bar, its share, and what the output gains without it."""
+    shown = list_bars(outputs)
+    right, top = ax.get_position().x1, find_corner(ax, 0, -0.5)[1]
+    height = find_corner(ax, 0, 0.5)[1] - top
+    return [
+        Spot(0.0, top + row * height, right, height, _say_group(group))
+        for row, group in enumerate(shown)
+    ]
+
+
+def _say_group(group: GroupNoise) -> str:
+    lines = [name_group(group), f"{format_part(group.share)} of the noise at the output"]
+    if group.restored_db is not None:
+        lines.append(f"given back alone: {format_gain(group.restored_db, 0)} at the output")
+    return "\n".join(lines)
+
+
+def point_at_recovered(outputs: Outputs, ax: Axes) -> list[Spot]:
+    """Return what the output keeps at each point of the curve."""
+    points = list_points(outputs)
+    ends = [(place - 0.5, place + 0.5) for place in range(len(points))]
+    texts = [
+        f"{spell_count(count, 'quantizer')} given back: {format_level(level)}"
+        if count
+        else f"the file: {format_level(level)}"
+        for count, level in points
+    ]
+    return point_at_columns([ax], ends, texts)
 
 
 def draw_shares(outputs: Outputs, *, color: str = INK) -> Figure:
@@ -120,7 +157,7 @@ def plot_shares(outputs: Outputs, *, ax: Axes | None = None) -> Axes:
         _label_row(ax, len(shown), others, sum(g.share for g in rest), has_bar=False)
     ax.set_xlim(0, longest * 1.02)
     ax.set_ylim(len(shown) + bool(rest) - 0.5, -0.5)
-    style_axes(ax, "Share of the noise at the output")
+    style_axes(ax, "Share of the noise")
     _explain_kinds(ax)
     ax.spines["bottom"].set_visible(False)
     ax.xaxis.set_major_locator(NullLocator())

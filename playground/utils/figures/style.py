@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import struct
 import zlib
@@ -18,11 +17,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
 from ..parameter_inspector import SharedCache
-from ..spelling import format_number
+from ..spelling import format_tick
+from .spots import Spot
 
 Range = tuple[float, float]
 Place = tuple[float, float, float, float]
@@ -42,19 +43,29 @@ SELECTED = "#e8590c"
 # Of what is quantized, in the charts of what the output loses: a filling says the same.
 WEIGHT_COLOR, ACTIVATION_COLOR = "#5b6fb8", "#c9781e"
 
+MOST_COLORS = 256  # that a byte can name
+PANEL_COLORS = 32  # plain areas and their edges: more are not seen, and make the file larger
+PANEL = "column"  # how the Axes of panels are labelled
 DPI = 200  # twice what the page shows, for sharp text
-PAGE_WIDTH = 10.0  # inches; the page scales it to its column
+PAGE_WIDTH = 8.0  # inches; the page scales it to its column
 LABEL_LENGTH = 30
+MOST_COLUMNS = 3  # panels in a line; in narrower ones titles and notes meet
 LETTER = 0.65  # width of a letter on average, of its size
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as PNG bytes, and what it shows in words. ``notes``: what it could not show."""
+    """A chart as PNG bytes, and what it shows in words.
+
+    Attributes:
+        notes: what it could not show.
+        spots: what is under the pointer.
+    """
 
     png: bytes
     alt: str
     notes: tuple[str, ...] = ()
+    spots: tuple[Spot, ...] = ()
 
 
 # Pictures that viewers share.
@@ -71,16 +82,6 @@ def shorten(name: str, length: int = LABEL_LENGTH) -> str:
         return name
     head = (length - 1) // 2
     return f"{name[:head]}…{name[head + 1 - length :]}"
-
-
-def shorten_together(names: Sequence[str]) -> list[str]:
-    """Return every name shortened; where that makes two alike, without the beginning all share."""
-    short = [shorten(name) for name in names]
-    if len(set(short)) == len(set(names)):
-        return short
-    # Character by character, then back to the last separator: names are not always paths.
-    shared = re.sub(r"[^/._;]*$", "", os.path.commonprefix(list(names)))  # noqa: RUF071
-    return [shorten(f"…{name.removeprefix(shared)}") for name in names]
 
 
 def shorten_apart(names: Sequence[str], length: int = LABEL_LENGTH) -> list[str]:
@@ -119,16 +120,17 @@ def color_variants(variants: Sequence[str]) -> dict[str, str]:
 
 
 def add_panels(
-    names: Sequence[str], heights: Sequence[float] = (2.05,)
+    names: Sequence[str], heights: Sequence[float] = (2.05,), *, every: bool = False
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure with a panel for each name, up to four in a line.
+    """Return a figure with a panel for each name, up to three in a line.
 
     Args:
         heights: inches, of the Axes that stand one above the other in each panel.
+        every: each panel has counts of its own, and needs room for their numbers.
     """
-    columns = max(1, min(len(names), 4))
+    columns = max(1, min(len(names), MOST_COLUMNS))
     lines = max(1, math.ceil(len(names) / columns))
-    left, gap, between, top, bottom = 0.72, 0.34, 0.12, 0.36, 0.5
+    left, gap, between, top, bottom = 0.72, 0.42 if every else 0.34, 0.12, 0.36, 0.5
     block = top + sum(heights) + between * (len(heights) - 1) + bottom
     width = (PAGE_WIDTH - left - 0.15 - gap * (columns - 1)) / columns
     figure = new_figure(lines * block)
@@ -140,7 +142,7 @@ def add_panels(
             y -= height
             place = (left + column * (width + gap), y, width, height)
             axes.append(
-                figure.add_axes(to_fraction(place, lines * block), label=f"column {column}")
+                figure.add_axes(to_fraction(place, lines * block), label=f"{PANEL} {column}")
             )
             y -= between
         panels.append(axes)
@@ -157,26 +159,58 @@ def to_fraction(inches: Place, height: float) -> Place:
 
 
 def to_png(figure: Figure) -> bytes:
+    panels = [ax for ax in figure.axes if str(ax.get_label()).startswith(PANEL)]
+    for ax in panels:
+        draw_ticks(ax)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
-    return encode_png(np.asarray(canvas.buffer_rgba()))
+    most = PANEL_COLORS if panels == figure.axes else MOST_COLORS
+    return encode_png(np.asarray(canvas.buffer_rgba()), most)
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """Return RGBA pixels, shape (height, width, 4), as a PNG with no row filtered.
+def encode_png(pixels: np.ndarray, most_colors: int = MOST_COLORS) -> bytes:
+    """Return RGBA pixels, shape (height, width, 4), as a PNG of few colours, unfiltered.
 
-    Charts are flat areas, which zlib packs best as they are: trying every filter on every row, as
-    encoders for photographs do, takes twice the time and gives larger files.
+    Charts are flat areas and a few edges, which zlib packs best as they are: trying every filter on
+    every row, as encoders for photographs do, takes twice the time and gives larger files. One byte
+    for a pixel in place of four packs four times as fast.
     """
     height, width, _ = pixels.shape
-    rows = np.zeros((height, 1 + 4 * width), np.uint8)  # each row begins with its filter: none
-    rows[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 6)), (b"IEND", b""))
+    colors, indices = index_colors(pixels, most_colors)
+    rows = np.zeros((height, 1 + width), np.uint8)  # each row begins with its filter: none
+    rows[:, 1:] = indices
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+        (b"PLTE", colors[:, :3].tobytes()),
+        (b"tRNS", colors[:, 3].tobytes()),
+        (b"IDAT", zlib.compress(rows.data, 8)),
+        (b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks
     )
+
+
+def index_colors(pixels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the colours of a picture, shape (colours, 4), and the index of each pixel's.
+
+    Of more than ``most`` the rarest, shades of an edge, are shown as the nearest of the others.
+    """
+    flat = np.ascontiguousarray(pixels).view(np.uint32).ravel()
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    lengths = np.diff(starts, append=flat.size)
+    found, color_of_run = np.unique(flat[starts], return_inverse=True)
+    counts = np.bincount(color_of_run, lengths)
+    kept = np.argsort(-counts, kind="stable")[:most]
+    colors = found.view(np.uint8).reshape(-1, 4)
+    shown = colors[:, :3] * (colors[:, 3:] / 255.0)
+    seen = np.concatenate([shown, colors[:, 3:]], axis=1)
+    # The square of the distance, without what is the same for all that may be chosen.
+    nearest = ((seen[kept] ** 2).sum(axis=1) - 2 * seen @ seen[kept].T).argmin(axis=1)
+    nearest[kept] = np.arange(kept.size)
+    indices = np.repeat(nearest[color_of_run].astype(np.uint8), lengths)
+    return colors[kept], indices.reshape(pixels.shape[:2])
 
 
 def style_axes(ax: Axes, title: str = "", *, size: float = TITLE) -> None:
@@ -199,7 +233,7 @@ def label_axes(ax: Axes, x: str, y: str, *, every: bool = False) -> None:
     """
     if x:
         ax.set_xlabel(x, fontsize=NORMAL, **FONT)
-    if ax.get_label() == "column 0":
+    if ax.get_label() == f"{PANEL} 0":
         ax.set_ylabel(y, fontsize=NORMAL, **FONT)
     elif not every:
         ax.tick_params(labelleft=False)
@@ -216,7 +250,7 @@ def set_count_axis(ax: Axes, highest: int, *, log: bool) -> None:
 
 
 def format_axis(axis: Any) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: format_tick(x)))
 
 
 def draw_ticks(ax: Axes) -> None:
@@ -229,30 +263,40 @@ def draw_ticks(ax: Axes) -> None:
     columns, rows = ax.get_xaxis_transform(), ax.get_yaxis_transform()
     below = offset_copy(columns, root, 0, -5, units="points")
     beside = offset_copy(rows, root, -5, 0, units="points")
-    ticks, labels = _take_ticks(ax.xaxis, "labelbottom")
-    _mark(ax, ticks, [0] * len(ticks), "|", columns)
-    for x, label in zip(ticks, labels, strict=False):
-        ax.text(x, 0, label, transform=below, ha="center", va="top", fontsize=SMALL, **FONT)
-    ax.xaxis.labelpad = 16
-    ticks, labels = _take_ticks(ax.yaxis, "labelleft")
-    _mark(ax, [0] * len(ticks), ticks, "_", rows)
-    for y, label in zip(ticks, labels, strict=False):
-        ax.text(0, y, label, transform=beside, ha="right", va="center", fontsize=SMALL, **FONT)
-    ax.yaxis.labelpad = 7 + 5 * max(map(len, labels), default=0)
+    if ticks := _take_ticks(ax.xaxis, "labelbottom"):
+        _mark(ax, [(x, 0) for x in ticks], TICKDOWN, columns, ax.xaxis)
+        for x, label in _list_labelled(ticks):
+            ax.text(x, 0, label, transform=below, ha="center", va="top", fontsize=SMALL, **FONT)
+        ax.xaxis.labelpad = 16
+    if ticks := _take_ticks(ax.yaxis, "labelleft"):
+        _mark(ax, [(0, y) for y in ticks], TICKLEFT, rows, ax.yaxis)
+        for y, label in _list_labelled(ticks):
+            ax.text(0, y, label, transform=beside, ha="right", va="center", fontsize=SMALL, **FONT)
+        ax.yaxis.labelpad = 7 + 5 * max(map(len, ticks.values()))
 
 
-def _take_ticks(axis: Any, labelled: str) -> tuple[list[float], list[str]]:
-    """Take the ticks within the limits off an axis; no labels where it shows none."""
+def _take_ticks(axis: Any, labelled: str) -> dict[float, str]:
+    """Take the ticks within the limits off an axis, each with its label, empty where none shows."""
     low, high = sorted(axis.get_view_interval())
     ticks = [float(tick) for tick in axis.get_majorticklocs() if low <= tick <= high]
     labels = axis.get_major_formatter().format_ticks(ticks)
     axis.set_major_locator(NullLocator())
-    return ticks, labels if axis.get_tick_params()[labelled] else []
+    return dict(
+        zip(ticks, labels if axis.get_tick_params()[labelled] else [""] * len(ticks), strict=True)
+    )
 
 
-def _mark(ax: Axes, x: list[float], y: list[float], marker: str, transform: Any) -> None:
-    line = Line2D(x, y, marker=marker, markersize=4, linestyle="", color=INK, transform=transform)
-    line.set_clip_on(False)
+def _list_labelled(ticks: Mapping[float, str]) -> list[tuple[float, str]]:
+    return [(at, label) for at, label in ticks.items() if label]
+
+
+def _mark(
+    ax: Axes, places: list[tuple[float, float]], marker: Any, transform: Any, axis: Any
+) -> None:
+    """Draw a mark at each place, as long as the ticks of an axis are to be."""
+    size = axis.get_tick_params().get("length", 2)
+    line = Line2D(*zip(*places, strict=True), marker=marker, markersize=size, linestyle="")
+    line.set(color=INK, transform=transform, clip_on=False)
     ax.add_artist(line)
 
 

@@ -1,7 +1,8 @@
-"""Section 4: a weight under the current and a proposed scheme, and what better models cost."""
+"""A weight under the current and a proposed scheme, and what better models cost."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..parameter_inspector import (
     HEALTHY_CHANNEL_DB,
@@ -18,8 +19,9 @@ from ..parameter_inspector import (
     TradeOff,
     Trial,
 )
-from ..spelling import LOSSLESS, format_db, format_number
+from ..spelling import LOSSLESS, format_bytes, format_db, format_number
 from .channel_charts import MOST_BARS
+from .spots import MOST_SPOTS, Spot, join_neighbours, point_at_columns, share_spots
 from .style import (
     FONT,
     INK,
@@ -41,7 +43,7 @@ from .style import (
     to_png,
     write_note,
 )
-from .weight_charts import plot_histogram
+from .weight_charts import plot_histogram, point_at_weights
 
 # Of no variant that has four or fewer beside it; rings and dots say the same.
 PROPOSED = "#7d55c7"
@@ -52,9 +54,31 @@ def render_trial(
     trial: Trial, variant: str, colors: Mapping[str, str], *, log: bool = False, about: str = ""
 ) -> Picture:
     """Return `draw_trial` as a picture; ``about`` is the layer's name."""
-    return Picture(
-        to_png(draw_trial(trial, variant, colors, log=log)), describe_trial(trial, variant, about)
-    )
+    figure = draw_trial(trial, variant, colors, log=log)
+    spots = point_at_trial(trial, figure.axes)
+    return Picture(to_png(figure), describe_trial(trial, variant, about), spots=tuple(spots))
+
+
+def point_at_trial(trial: Trial, axes: Sequence[Axes]) -> list[Spot]:
+    """Return the counts of each bin and, below, the SQNR of each channel."""
+    counts = (trial.original_counts, trial.current.counts, trial.proposed.counts)
+    spots = [
+        spot
+        for one, ax in zip(counts, axes, strict=False)
+        for spot in point_at_weights(ax, trial.edges, one, share_spots(MOST_SPOTS, len(axes)))
+    ]
+    current, proposed = trial.current.channel_sqnr_db, trial.proposed.channel_sqnr_db
+
+    def say(run: range) -> str:
+        part = slice(run.start, run.stop)
+        named = f"channel {run.start}" if len(run) == 1 else f"channels {run.start} to {run[-1]}"
+        levels = [format_db(_lowest(one[part])) for one in (current, proposed)]
+        worst = "" if len(run) == 1 else ", the worst"
+        return f"{named}{worst}: current {levels[0]}, proposed {levels[1]}"
+
+    runs = join_neighbours(current.size, share_spots(MOST_SPOTS, len(axes)))
+    ends = [(run.start - 0.5, run.stop - 0.5) for run in runs]
+    return spots + point_at_columns([axes[-1]], ends, [say(run) for run in runs])
 
 
 def draw_trial(
@@ -143,23 +167,44 @@ def describe_trial(trial: Trial, variant: str, about: str = "") -> str:
     return " ".join(parts)
 
 
+def _lowest(decibels: np.ndarray) -> float:
+    return float(np.fmin.reduce(decibels, initial=np.nan))
+
+
 # The whole model ----------------------------------------------------------------------------------
 
 
 def render_trade_off(plan: Plan) -> Picture:
     """Return `draw_trade_off` as a picture."""
-    return Picture(to_png(draw_trade_off(plan)), describe_trade_off(plan))
+    figure = draw_trade_off(plan)
+    spots = point_at_trade_off(plan, figure.axes[0])
+    return Picture(to_png(figure), describe_trade_off(plan), spots=tuple(spots))
+
+
+def point_at_trade_off(plan: Plan, ax: Axes) -> list[Spot]:
+    """Return the level that each step of the curve reaches, and its bytes."""
+    curve = _finite(plan.curve)
+    runs = join_neighbours(len(curve), MOST_SPOTS)
+    sizes = [*(curve[run.start].byte_count for run in runs), ax.get_xlim()[1]]
+    texts = [
+        f"{format_bytes(curve[run.start].byte_count)}: worst channel "
+        f"{format_db(curve[run[-1]].level_db)}"
+        for run in runs
+    ]
+    return point_at_columns([ax], list(itertools.pairwise(sizes)), texts)
 
 
 def draw_trade_off(plan: Plan) -> Figure:
-    """Draw the fewest bytes of all weights for each SQNR of the worst channel."""
+    """Draw the fewest bytes of all weights that bring every worst channel to a level."""
     height = 2.6
     figure = new_figure(height)
     place = (0.72, 0.5, PAGE_WIDTH - 0.87, height - 0.86)
     ax = figure.add_axes(to_fraction(place, height), label="column 0")
     plot_trade_off(plan, ax=ax)
     style_axes(ax, "What a better worst channel costs")
-    label_axes(ax, "bytes of the weights that can be changed", "worst channel, dB")
+    label_axes(
+        ax, "bytes of the weights that can be changed", "worst channel, dB, where a layer can"
+    )
     draw_ticks(ax)
     write_note(ax, "line: the fewest bytes   ○ current   ● the plan   dashed: 20 dB")
     return figure
@@ -169,10 +214,10 @@ def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
     """Draw the curve as steps, the current model as a ring, what the plan reaches as a dot."""
     ax = ax or new_figure(3).add_axes((0.1, 0.1, 0.8, 0.8))
     curve = _finite(plan.curve)
-    sizes, levels = ([one.byte_count for one in curve], [one.worst_sqnr_db for one in curve])
+    sizes, levels = ([one.byte_count for one in curve], [one.level_db for one in curve])
     ax.step(sizes, levels, where="post", color=ORIGINAL, linewidth=1.4)
-    current = plan.current_bytes, plan.current_worst_sqnr_db
-    chosen = plan.byte_count, plan.worst_sqnr_db
+    current = plan.current_bytes, plan.current_level_db
+    chosen = plan.byte_count, plan.level_db
     ax.plot(*current, "o", ms=8, mfc="none", mec=INK, mew=1.4)
     ax.plot(*chosen, "o", ms=7, color=SELECTED)
     words: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, **FONT}
@@ -183,19 +228,20 @@ def plot_trade_off(plan: Plan, *, ax: Axes | None = None) -> Axes:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6))
         format_axis(axis)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_bytes(round(x))))
     return ax
 
 
 def _finite(curve: Sequence[TradeOff]) -> list[TradeOff]:
-    return [one for one in curve if math.isfinite(one.worst_sqnr_db)]
+    return [one for one in curve if math.isfinite(one.level_db)]
 
 
 def describe_trade_off(plan: Plan) -> str:
     """Return the curve in words: current, the target, and what either end costs."""
-    points = {"current": (plan.current_bytes, plan.current_worst_sqnr_db)}
-    points["the target"] = plan.byte_count, plan.worst_sqnr_db
+    points = {"current": (plan.current_bytes, plan.current_level_db)}
+    points["the target"] = plan.byte_count, plan.level_db
     if plan.curve:
         for name, end in (("fewest bytes", plan.curve[0]), ("best", plan.curve[-1])):
-            points[name] = end.byte_count, end.worst_sqnr_db
+            points[name] = end.byte_count, end.level_db
     words = [f"{name} {size:,} bytes at {format_db(db)}" for name, (size, db) in points.items()]
     return f"Bytes of the weights against the SQNR of the worst channel: {', '.join(words)}."

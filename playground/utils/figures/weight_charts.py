@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ..parameter_inspector import ErrorSteps, Histograms
-from ..spelling import format_number, format_share
+from ..parameter_inspector import Beyond, ErrorSteps, Histograms
+from ..spelling import format_number, format_share, spell_count
+from .spots import MOST_SPOTS, Spot, point_at_bins, share_spots
 from .style import (
+    ALERT,
     FONT,
     INK,
     SMALL,
     VALUES,
     VARIANT_COLORS,
     Picture,
+    Range,
     add_panels,
+    format_axis,
     label_axes,
     new_figure,
     set_count_axis,
@@ -30,11 +34,36 @@ from .style import (
 )
 
 
-def render_histograms(histograms: Histograms, *, log: bool = False, about: str = "") -> Picture:
+def render_histograms(
+    histograms: Histograms,
+    *,
+    log: bool = False,
+    about: str = "",
+    most_spots: int = MOST_SPOTS,
+) -> Picture:
     """Return `draw_histograms` as a picture; ``about`` is the layer's name."""
-    return Picture(
-        to_png(draw_histograms(histograms, log=log)), describe_histograms(histograms, about)
-    )
+    figure = draw_histograms(histograms, log=log)
+    spots = [
+        spot
+        for counts, ax in zip(histograms.counts.values(), figure.axes, strict=True)
+        for spot in point_at_weights(
+            ax, histograms.edges, counts, share_spots(most_spots, len(histograms.counts))
+        )
+    ]
+    return Picture(to_png(figure), describe_histograms(histograms, about), spots=tuple(spots))
+
+
+def point_at_weights(
+    ax: Axes, edges: np.ndarray, counts: np.ndarray, most: int, unit: str = ""
+) -> list[Spot]:
+    """Return how many weights are in each bin, or in each of some bins together."""
+
+    def say(run: range) -> str:
+        low, high = (format_number(float(edges[at])) for at in (run.start, run.stop))
+        count = int(counts[run.start : run.stop].sum())
+        return f"{low} to {high}{unit}: {spell_count(count, 'weight')}"
+
+    return point_at_bins(ax, edges, counts, most, say)
 
 
 def draw_histograms(histograms: Histograms, *, log: bool = False) -> Figure:
@@ -45,11 +74,19 @@ def draw_histograms(histograms: Histograms, *, log: bool = False) -> Figure:
     for i, (name, (ax,)) in enumerate(zip(names, panels, strict=True)):
         color = VARIANT_COLORS[i % len(VARIANT_COLORS)]
         plot_histogram(histograms.counts[name], histograms.edges, color=color, log=log, ax=ax)
-        ax.set_ylim(0.5 if log else 0, max(highest, 1) * (2 if log else 1.06))
+        ax.set_ylim(*find_count_limits(max(highest, 1), log=log, noted=bool(histograms.beyond)))
         style_axes(ax, name)
         label_axes(ax, VALUES, "weights in the bin")
-        _note_outside(ax, histograms.outside.get(name, 0))
+        _note_outside(ax, histograms, name)
     return figure
+
+
+def find_count_limits(highest: int, *, log: bool, noted: bool) -> Range:
+    """Return the limits of counts; ``noted``: with room above the bars for what lies beyond."""
+    if not noted:
+        return (0.5, 2.0 * highest) if log else (0.0, 1.06 * highest)
+    share = 0.78
+    return (0.5, 0.5 * (2.0 * highest) ** (1 / share)) if log else (0.0, highest / share)
 
 
 def plot_histogram(
@@ -66,7 +103,7 @@ def plot_histogram(
         ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.xaxis.set_major_locator(MaxNLocator(5))
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
+        format_axis(axis)
     return ax
 
 
@@ -84,14 +121,31 @@ def describe_histograms(histograms: Histograms, about: str = "") -> str:
             f"most of them ({int(counts[fullest]):,}) near "
             f"{format_number((edges[fullest] + edges[fullest + 1]) / 2)}."
         )
+        parts += [f"{one}." for one in spell_beyond(histograms.beyond.get(name)) if one]
     return " ".join(parts)
 
 
-def _note_outside(ax: Axes, outside: int) -> None:
-    corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
-    if outside:
-        text = f"{outside:,} not finite, not drawn"
-        ax.text(0.98, 0.95, text, fontsize=SMALL, **corner, **FONT)
+def _note_outside(ax: Axes, histograms: Histograms, name: str) -> None:
+    """Say, at the side where they lie, how many values are not in the picture."""
+    low, high = spell_beyond(histograms.beyond.get(name))
+    outside = histograms.outside.get(name, 0)
+    notes = [
+        (0.02, "left", f"◀ {low}" * bool(low), ALERT),
+        (0.98, "right", f"{high} ▶" * bool(high), ALERT),
+        (0.98, "right", f"{outside:,} not finite, not drawn" * bool(outside), INK),
+    ]
+    for line, (x, side, text, color) in enumerate(note for note in notes if note[2]):
+        place: dict[str, Any] = {"transform": ax.transAxes, "ha": side, "va": "top"}
+        ax.text(x, 0.97 - 0.1 * line, text, fontsize=SMALL, **place, **(FONT | {"color": color}))
+
+
+def spell_beyond(beyond: Beyond | None) -> tuple[str, str]:
+    """Return what lies below and what lies above the picture; empty where nothing does."""
+    if beyond is None:
+        return "", ""
+    low = f"{beyond.below:,} beyond, down to {format_number(beyond.lowest)}"
+    high = f"{beyond.above:,} beyond, up to {format_number(beyond.highest)}"
+    return low * bool(beyond.below), high * bool(beyond.above)
 
 
 def render_errors(
@@ -100,9 +154,18 @@ def render_errors(
     *,
     log: bool = False,
     about: str = "",
+    most_spots: int = MOST_SPOTS,
 ) -> Picture:
     """Return `draw_errors` as a picture; ``about`` is the layer's name."""
-    return Picture(to_png(draw_errors(errors, colors, log=log)), describe_errors(errors, about))
+    figure = draw_errors(errors, colors, log=log)
+    spots = [
+        spot
+        for one, ax in zip(errors.values(), figure.axes, strict=True)
+        for spot in point_at_weights(
+            ax, one.edges, one.counts, share_spots(most_spots, len(errors)), " steps"
+        )
+    ]
+    return Picture(to_png(figure), describe_errors(errors, about), spots=tuple(spots))
 
 
 def draw_errors(
@@ -112,7 +175,7 @@ def draw_errors(
 
     Rounding alone stays within half a step: dashed lines mark it.
     """
-    figure, panels = add_panels(list(errors), heights=(1.7,))
+    figure, panels = add_panels(list(errors), heights=(1.7,), every=True)
     for (name, one), (ax,) in zip(errors.items(), panels, strict=True):
         plot_histogram(one.counts, one.edges, color=colors[name], log=log, ax=ax)
         set_count_axis(ax, int(one.counts.max(initial=0)), log=log)

@@ -9,20 +9,22 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import marimo as mo
 
 from ..parameter_inspector import (
+    FolderLooks,
+    Opening,
+    Place,
     SharedCache,
     VariantFolder,
     VariantSummary,
     WorkCancelledError,
     compare_folder,
     find_problems,
-    identify_folder,
 )
 from ..spelling import capitalize
 
@@ -35,6 +37,7 @@ searched: SharedCache[Any] = SharedCache(size=16)
 
 SECONDS_BETWEEN_NEWS = 0.3
 SECONDS_BETWEEN_LOOKS = 1.0
+_looks = FolderLooks(SECONDS_BETWEEN_LOOKS)
 
 
 def start_beside(work: Callable[[Progress, Cancelled], None], set_progress: Tell) -> None:
@@ -42,23 +45,26 @@ def start_beside(work: Callable[[Progress, Cancelled], None], set_progress: Tell
 
     It is cancelled with the page, and when the cell that started it runs again.
     """
-    cancelled, said = watch_viewer(), [0.0]
+    # Asked by the threads that measure too, which are none of marimo's.
+    cancelled, said = watch_viewer(lambda: thread), [0.0]
 
     def progress(done: int, total: int, layer_name: str) -> None:
         if time.monotonic() - said[0] > SECONDS_BETWEEN_NEWS and not cancelled():
             said[0] = time.monotonic()
             set_progress((done, total, layer_name))
 
-    mo.Thread(target=lambda: work(progress, cancelled), daemon=True).start()
+    thread = mo.Thread(target=lambda: work(progress, cancelled), daemon=True)
+    thread.start()
 
 
-def watch_viewer() -> Cancelled:
-    """Return what tells, in a thread of marimo's, that who is looking now has left.
+def watch_viewer(get_thread: Callable[[], mo.Thread] = mo.current_thread) -> Cancelled:
+    """Return what tells that who is looking now has left.
 
-    Or that the cell which started the thread has run again.
+    Or that the cell which started ``get_thread()`` has run again; that is the thread which asks,
+    one of marimo's, where none is given.
     """
     viewer = threading.current_thread()
-    return lambda: not viewer.is_alive() or mo.current_thread().should_exit
+    return lambda: not viewer.is_alive() or get_thread().should_exit
 
 
 def takes_long(summaries: Iterable[VariantSummary]) -> bool:
@@ -113,10 +119,13 @@ def search_beside(
     start_beside(work, set_progress)
 
 
-def watch_folder(folder: Any, opened: Hashable, tell: Tell) -> None:
-    """Call ``tell(True)`` once the models of the folder are no longer those that were opened.
+def watch_folder(
+    place: Place, opened: Hashable, tell: Tell, opening: Sequence[Opening] = ()
+) -> None:
+    """Call ``tell(True)`` once the models of the place are no longer those that were opened.
 
-    Looks once a second while there is a page to tell; as a script there is none.
+    That is also when a file is open that nobody waited for. Looks once a second while there is a
+    page to tell, at each folder once for all viewers; as a script there is none.
     """
     viewer = threading.current_thread()
 
@@ -124,9 +133,7 @@ def watch_folder(folder: Any, opened: Hashable, tell: Tell) -> None:
         changed = False
         while viewer.is_alive() and not (changed or mo.current_thread().should_exit):
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            # Between the listing and the look at a file it may go: the next round sees that.
-            with suppress(OSError):
-                changed = identify_folder(folder) != opened
+            changed = _looks.look(place) != opened or any(one.is_done for one in opening)
         if changed:
             tell(True)
         gc.unfreeze()  # what `settle` froze can go with the page

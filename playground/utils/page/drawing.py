@@ -15,6 +15,7 @@ from ..figures import (
     color_variants,
     create_click_axes,
     pictures,
+    render_damage,
     render_heatmap,
     render_trial,
 )
@@ -23,6 +24,7 @@ from ..parameter_inspector import (
     LayerRanges,
     Trial,
 )
+from ..tables import Damage, LayerDamage
 from .frames import frame_heatmap
 
 LARGE_WEIGHT = 4_000_000
@@ -84,6 +86,19 @@ def draw_heatmap(
     )
 
 
+def draw_damage(
+    damage: Damage, layers: Sequence[LayerDamage], variants: Sequence[str], files: Hashable
+) -> Picture:
+    """Return the picture of damage of one page of layers."""
+    rows = [(one.layer, one.by_variant) for one in layers]
+    numbers = [(name, *by_variant.values()) for name, by_variant in rows]
+    # As text: what is not known is no number, and equal to nothing.
+    return pictures.get(
+        ("damage", files, repr(numbers), *variants, damage.what),
+        lambda: render_damage(rows, variants, damage.what),
+    )
+
+
 def make_clickable(heatmap: Picture, row_count: int) -> mo.ui.matplotlib:
     """Return the element that tells where a heatmap was clicked."""
     return mo.ui.matplotlib(create_click_axes(heatmap, row_count), debounce=True)
@@ -91,4 +106,4 @@ def make_clickable(heatmap: Picture, row_count: int) -> mo.ui.matplotlib:
 
 def show_heatmap(clicks: mo.ui.matplotlib, heatmap: Picture) -> mo.Html:
     """Return a clickable heatmap with its text alternative."""
-    return mo.Html(frame_heatmap(clicks.text, heatmap.alt))
+    return mo.Html(frame_heatmap(clicks.text, heatmap))

@@ -1,10 +1,10 @@
-"""Section 2, what the outputs lose: the button that measures, how far it is, what came of it."""
+"""What the outputs lose: the button that measures, how far it is, how far to trust it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,12 +16,10 @@ from ..figures import OUTPUT_CHARTS, Picture, pictures
 from ..markup import escape, fold
 from ..parameter_inspector import (
     Comparison,
-    Finding,
     Outputs,
     describe_check,
     describe_counts,
     describe_details,
-    describe_loss,
     describe_progress,
     describe_waiting,
 )
@@ -29,7 +27,7 @@ from .background import watch_viewer
 from .drawing import NOTHING_DRAWN
 from .frames import frame_picture
 from .shared_runs import News, RunOn, Wish, follow_runs, recall_outputs
-from .shown import frame_table, show_details, show_picture, stack
+from .shown import frame_help, frame_table, show_details, show_picture, stack
 
 Tell = Callable[[Any], None]
 Getter = Callable[[], Any]
@@ -100,13 +98,11 @@ def offer_measuring(
     if not variants.value:
         return None
     choice = [variants] if len(variants.options) > 1 else []
-    line = mo.hstack([button, *choice, optimized], justify="start", wrap=True, align="center")
-    words = tables.explain_measuring(comparison, variants.value, run_on.samples)
-    claim = f"<p>{escape(words[0])}</p>"
-    wrong = [run_on.why] if run_on.why else []
-    rest = "".join(f"<div>{escape(one)}</div>" for one in [*wrong, *words[1:]])
-    kind = "warning" if wrong else "note"
-    return mo.Html(f'<div class="playground-loss playground-{kind}">{claim}{line.text}{rest}</div>')
+    _, *words = tables.explain_measuring(comparison, variants.value, run_on.samples)
+    wrong = f"<div>{escape(run_on.why)}</div>" if run_on.why else ""
+    parts = "".join(one.text for one in (button, *choice, optimized))
+    about = frame_help("What will happen", " ".join(words))
+    return mo.Html(f'<div class="playground-line playground-tight">{wrong}{parts}{about}</div>')
 
 
 def offer_other_level(optimized: mo.ui.switch) -> mo.Html:
@@ -149,8 +145,13 @@ def run_beside(wish: Wish, run: threading.Event, setters: RunSetters) -> None:
     mo.Thread(target=work, daemon=True).start()
 
 
-def show_news(news: News | None) -> mo.Html:
-    """Return how far a measuring is, in numbers and in words."""
+def show_news(news: News | None, stop: mo.Html) -> mo.Html:
+    """Return the button that stops a measuring, and how far that is, in numbers and in words."""
+    return mo.Html(f'<div class="playground-line">{stop.text}{frame_news(news)}</div>')
+
+
+def frame_news(news: News | None) -> str:
+    """Return how far a measuring is as HTML."""
     if news is None:
         return _frame_news("", 0, None, "Starting the process that runs the models")
     which = f"{news.variant} ({news.number} of {news.count})" if news.count > 1 else news.variant
@@ -161,9 +162,9 @@ def show_news(news: News | None) -> mo.Html:
     return _frame_news(which, done, done + left, describe_progress(news.progress))
 
 
-def _frame_news(which: str, done: int, total: int | None, words: str) -> mo.Html:
+def _frame_news(which: str, done: int, total: int | None, words: str) -> str:
     much = f'max="{max(1, total)}" value="{done}"' if total else ""
-    return mo.Html(
+    return (
         f'<div class="playground-progress" role="status"><b>{escape(which)}</b><progress {much} '
         f'aria-label="Runs of the network"></progress><span>{escape(words)}</span></div>'
     )
@@ -174,31 +175,16 @@ def create_stop_button(run: threading.Event) -> mo.ui.button:
     return mo.ui.button(label="Stop", kind="danger", on_change=lambda _: run.set())
 
 
-def show_losses(comparison: Comparison, findings: Sequence[Finding]) -> mo.Html | None:
-    """Return what each measured variant lost, a sentence each, the worst first."""
-    return stack(
-        mo.Html(frame_loss(comparison, name, findings))
-        for name in tables.order_measured(comparison)
-    )
-
-
-def frame_loss(comparison: Comparison, variant: str, findings: Sequence[Finding]) -> str:
-    """Return what a variant lost as HTML: the sentence large, what else was seen, the rest folded.
-
-    Its edge has the colour of the worst finding about the file; the finding's words follow below.
-    """
+def frame_trust(comparison: Comparison, variant: str) -> str:
+    """Return what else was seen of a measured variant, and how far to trust it, as HTML."""
     outputs = comparison.outputs[variant]
-    details = "".join(f"<div>{escape(one)}</div>" for one in describe_details(comparison, variant))
-    trust = [*describe_check(outputs), describe_counts(outputs)]
+    seen = [
+        *describe_details(comparison, variant),
+        *describe_check(outputs),
+        describe_counts(outputs),
+    ]
     table = frame_table(tables.create_output_table(outputs)) if outputs.losses else ""
-    checked = "".join(f"<div>{escape(one)}</div>" for one in trust if one)
-    more = fold("Each output, and how far to trust this", table + checked, "playground-details")
-    about = [one for one in tables.select_about(findings, "") if one.variant == variant]
-    severity = tables.worst_severity(about) or "fine"
-    return (
-        f'<div class="playground-loss playground-{severity}">'
-        f"<p>{escape(describe_loss(comparison, variant))}</p>{details}{more}</div>"
-    )
+    return "".join(f"<div>{escape(one)}</div>" for one in seen if one) + table
 
 
 def draw_output_chart(name: str, comparison: Comparison, variant: str, files: Hashable) -> Picture:
@@ -223,9 +209,11 @@ def show_output_charts(comparison: Comparison, variant: str, files: Hashable) ->
 
 
 def show_so_far(comparison: Comparison, news: News | None) -> mo.Html | None:
-    """Return the shares that are known while a variant is measured."""
+    """Return the shares that are known while a variant is measured, behind a line."""
     if news is None or news.progress is None:
         return None
     known = comparison.with_outputs({news.variant: news.progress.outputs})
     picture = OUTPUT_CHARTS["shares"].render(known, news.variant)
-    return mo.Html(frame_picture(picture)) if picture is not None else None
+    if picture is None:
+        return None
+    return mo.Html(fold("The shares so far", frame_picture(picture), "playground-details"))

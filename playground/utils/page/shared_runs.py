@@ -67,7 +67,7 @@ def find_samples(comparison: Comparison) -> RunOn:
 
     def load() -> RunOn:
         try:
-            found = read_samples(comparison, path)
+            found = read_samples(comparison, path, path.parent)
         except SamplesError as error:
             return RunOn(None, capitalize(str(error)), None)
         return RunOn(found, "", identity)

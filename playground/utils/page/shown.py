@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import marimo as mo
@@ -16,27 +16,19 @@ from ..parameter_inspector import (
     Plan,
     VariantSummary,
 )
-from ..spelling import format_bytes, spell_count
-from .frames import PAGE_STYLE, frame_picture
+from ..spelling import spell_count
+from .frames import frame_picture
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["danger", "warn", "info", "success"]
-KINDS: Mapping[str, Kind] = {"error": "danger", "warning": "warn", "note": "info", "": "success"}
-"""Severity -> the kind of marimo's callout."""
-
 CAPTIONS = {
     "candidates": "**The candidates**: the schemes worth trying for this weight, sorted by the "
     "worst channel they leave, best first.",
     "check": "**Check it**: write a copy of the model with only this change, then download it or "
     "run it beside the original.",
 }
-
-
-def show_style() -> mo.Html:
-    """Return the style of everything the page shows."""
-    return mo.Html(f"<style>{PAGE_STYLE}</style>")
 
 
 def say(sentences: Sequence[str], kind: Kind = "info") -> mo.Html | None:
@@ -51,11 +43,6 @@ def stack(parts: Iterable[mo.Html | None]) -> mo.Html | None:
     return mo.vstack(shown) if len(shown) > 1 else next(iter(shown), None)
 
 
-def show_findings(findings: Iterable[Finding]) -> list[mo.Html]:
-    """Return a callout for each finding: what, where, the evidence, and the remedy."""
-    return [mo.callout(mo.Html(write_finding(one)), KINDS[one.severity]) for one in findings]
-
-
 def write_finding(finding: Finding) -> str:
     """Return a finding as HTML: a title, and its sentences."""
     return _write_lines(tables.explain_finding(finding))
@@ -67,38 +54,23 @@ def _write_lines(lines: Sequence[str]) -> str:
     return f'<div class="playground-finding"><b>{title}</b>{rest}</div>'
 
 
-def show_verdict(
-    findings: Sequence[Finding], ranked: Sequence[tables.RankedLayer]
-) -> mo.Html | None:
-    """Return the state of the network in a sentence, and what is wrong with its files."""
-    settled = tables.is_settled(ranked)
-    kind = KINDS[tables.worst_severity(findings)] if findings or settled else "info"
-    causes = map(show_group, tables.group_for_verdict(findings))
-    return stack([say([tables.summarize_findings(findings, ranked)], kind), *causes])
-
-
-def show_group(group: FindingGroup) -> mo.Html:
-    """Return a callout for the findings of one cause; each of several in a list that is closed."""
+def write_group(group: FindingGroup) -> str:
+    """Return the findings of one cause as HTML; each of several in a list that is closed."""
     each = "".join(
         f"<h4>{escape(one.layer_name)}</h4>{write_finding(one)}" for one in group.findings
     )
     several = len(group.findings) > 1
     details = fold(tables.title_group(group), each, "playground-details") if several else ""
     text = _write_lines(tables.explain_group(group))
-    return mo.callout(mo.Html(text + details), KINDS[group.severity])
+    return f'<div class="playground-verdict playground-{group.severity}">{text}{details}</div>'
 
 
-def show_summaries(summaries: Sequence[VariantSummary]) -> list[mo.Html]:
-    """Return what each variant is, as a card; sizes are measured against the first."""
-    return [
-        mo.stat(
-            format_bytes(summary.file_bytes),
-            label=summary.name,
-            caption=tables.describe_variant(summary, summaries[0]),
-            bordered=True,
-        )
-        for summary in summaries
-    ]
+def frame_help(title: str, words: str) -> str:
+    """Return a title whose explanation stands behind a question mark. Both are plain text."""
+    return (
+        f'<details class="playground-help"><summary>{escape(title)}</summary>'
+        f"<p>{escape(words)}</p></details>"
+    )
 
 
 def show_picture(picture: Picture, explanation: Any = None, otherwise: str = "") -> mo.Html | None:
@@ -172,9 +144,9 @@ def count_weights(summaries: Iterable[VariantSummary]) -> int:
 
 
 def show_plan(plan: Plan) -> mo.Html | None:
-    """Return what a plan comes to, and what it cannot reach."""
+    """Return what a plan comes to and what it cannot reach; unmeasured, it is not green."""
     missed = say(tables.explain_unreachable(plan), "warn")
-    return stack([say([tables.summarize_plan(plan)], "info" if missed else "success"), missed])
+    return stack([say([tables.summarize_plan(plan), *tables.explain_plan(plan)], "info"), missed])
 
 
 def render_captions() -> dict[str, mo.Html]:

@@ -1,4 +1,4 @@
-"""Section 4, one layer: its weight on trial, the controls of a scheme, and what came of it."""
+"""What would fix one layer: its weight on trial, the controls of a scheme, and what came of it."""
 
 from __future__ import annotations
 

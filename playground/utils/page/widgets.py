@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import marimo as mo
 
 from .. import tables
-from ..parameter_inspector import (
-    Plan,
-)
-from .frames import style_row
+from ..parameter_inspector import Plan
+from ..spelling import shorten_uniquely
+from .frames import frame_bar, frame_cut, frame_name, style_row
+from .plain_names import format_names
+from .selection import read_columns, write_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Tell = Callable[[Any], None]
 RANKED_ON_A_PAGE = 50
+RANKED_NAME = 27  # letters that a line of the ranking has room for
 
 
 def choose_one(options: Any, label: str, value: str | None = None) -> mo.ui.dropdown:
@@ -52,37 +54,88 @@ def create_variant_control(names: Sequence[str], chosen: str, select: Tell) -> m
     )
 
 
+def show_top(network: mo.Html) -> mo.Html:
+    """Return the control of the network, on the line of the title where there is room."""
+    return mo.Html(f'<div class="playground-top">{network.text}</div>')
+
+
 def show_controls(controls: Sequence[mo.Html]) -> mo.Html:
     """Return controls in a grid."""
     grid = "".join(control.text for control in controls)
     return mo.Html(f'<div class="playground-controls">{grid}</div>')
 
 
-def show_clickable(table: pd.DataFrame, choose_row: Callable[[int], None]) -> mo.ui.table:
-    """Return a ranking that is made once; a click anywhere calls ``choose_row`` with the row."""
+def show_clickable(
+    ranking: tables.Ranking, rows: Sequence[tables.RankedLayer], select: Callable[[str, str], None]
+) -> mo.ui.table:
+    """Return a ranking that is made once; a click selects layer and variant of its row.
+
+    A layer's name is shown short; the whole one is searched, and on hover.
+    """
+    table = ranking.table
+    names = shorten_uniquely(list(table["layer"]), RANKED_NAME)
 
     def choose_cell(cells: Any) -> None:
         for cell in cells:
-            choose_row(int(cell.row))
+            row = rows[int(cell.row)]
+            select(row.layer_name, row.variant)
 
     return mo.ui.table(
         table,
         selection="single-cell",
         on_change=choose_cell,
         style_cell=style_row,
-        format_mapping=tables.format_ranking(table),
+        format_mapping={
+            **format_names(table),
+            **tables.format_ranking(table),
+            **format_cells(ranking, names),
+        },
         header_tooltip=tables.explain_ranking(table),
-        freeze_columns_left=["layer"],
         column_widths=tables.size_columns(table),
-        wrapped_columns=["finding"],
+        wrapped_columns=["layer"],
         hover_template="{{layer}}",
         # marimo asks for the style of each cell of a page, one by one: some 0.3 ms each.
         pagination=len(table) > RANKED_ON_A_PAGE,
         page_size=RANKED_ON_A_PAGE,
-        max_height=420,
         show_column_summaries=False,
         show_data_types=False,
+        # It would hand out names as they are, formulas too: the page's own downloads do not.
+        show_download=False,
     )
+
+
+def format_cells(
+    ranking: tables.Ranking, names: Mapping[str, str]
+) -> dict[str, Callable[..., Any]]:
+    """Return how a name and a bar are shown: as elements, which no browser takes for an address."""
+    write = tables.format_ranking(ranking.table)[ranking.bar]
+    return {
+        "layer": lambda name: mo.Html(frame_name(str(name), names.get(name, str(name)))),
+        ranking.bar: lambda part: mo.Html(frame_bar(part, write(part))),
+        "finding": lambda words: mo.Html(frame_cut(str(words))),
+    }
+
+
+def create_columns_control(options: Sequence[str]) -> mo.ui.multiselect:
+    """Return the control of the columns beside the six; the address remembers them."""
+    return mo.ui.multiselect(
+        options,
+        value=[name for name in read_columns() if name in options],
+        label="More columns",
+        on_change=write_columns,
+    )
+
+
+def create_fold(folded: Sequence[tables.RankedLayer]) -> mo.ui.switch:
+    """Return the line that stands for what is folded away, and unfolds it."""
+    words = tables.count_constants(folded)
+    return mo.ui.switch(label=f"Show {words}")
+
+
+def show_listing(ranking: mo.ui.table, controls: Sequence[mo.Html]) -> mo.Html:
+    """Return the ranking, and below it what chooses its rows and columns."""
+    below = "".join(control.text for control in controls)
+    return mo.Html(f'{ranking.text}<div class="playground-line">{below}</div>')
 
 
 def show_candidates(table: pd.DataFrame) -> mo.ui.table:

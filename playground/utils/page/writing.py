@@ -10,17 +10,16 @@ import marimo as mo
 
 from .. import exports, tables
 from ..parameter_inspector import (
-    Change,
     Comparison,
-    Model,
+    Move,
     VariantFolder,
-    measure_changes,
-    write_changed_model,
+    measure_moves,
+    write_moves,
 )
 from .shown import say, show_table
 
 PER_CHANNEL = "onnxruntime, a scale for each channel"
-Create = Callable[[], Mapping[str, Change]]
+Create = Callable[[], Sequence[Move]]
 
 
 def name_file(name: str) -> str:
@@ -40,6 +39,12 @@ def offer_downloads(network: str, files: Mapping[str, Callable[[], str]]) -> mo.
         for name, write in files.items()
     ]
     return mo.hstack(buttons, justify="start", wrap=True)
+
+
+def offer_report(network: str, write: Callable[[], str]) -> mo.Html:
+    """Return the button of the report, which is written when it is asked for."""
+    name = f"{name_file(network)}-report.html"
+    return mo.download(lambda: write().encode(), name, "text/html", label="Report")
 
 
 def write_exclusion(
@@ -83,31 +88,35 @@ def show_buttons(folder: VariantFolder, *buttons: mo.Html) -> mo.Html:
     return line if has_samples(folder) else mo.vstack([line, say([why])])
 
 
-def write_file(create: Create, model: Model, name: str) -> mo.Html | None:
-    """Return the download of a model with changes, or a sentence why there is none.
+def write_file(create: Create, comparison: Comparison, variant: str, name: str) -> mo.Html | None:
+    """Return the download of a variant with moves, or a sentence why there is none.
 
     Args:
-        create: returns the changes.
+        create: returns the moves.
     """
     try:
         with mo.status.spinner("Writing the model", remove_on_exit=True):
-            content, saved = write_changed_model(model, create())
+            content, saved = write_moves(comparison, variant, create())
     except (ValueError, OSError) as error:
-        return say([f"This cannot be written: {error}."], "warn")
+        return say([f"This cannot be written: {_explain(error)}."], "warn")
     link = mo.download(content, name, "application/octet-stream", label=f"Download {name}")
     done = say([tables.describe_saved(saved)], "success")
     return mo.vstack([done, mo.hstack([link], justify="start")])
+
+
+def _explain(error: ValueError | OSError) -> str:
+    """Return why, without the path that the system's own errors name."""
+    return error.strerror or "the system refuses it" if isinstance(error, OSError) else str(error)
 
 
 def run_on_samples(
     create: Create, comparison: Comparison, variant: str, folder: VariantFolder
 ) -> mo.Html | None:
     """Return what the original, the file and the changed model do on the samples, or why not."""
-    original, current = comparison.naming_model.path, comparison.variants[variant]
-    assert original is not None  # a folder holds files
     try:
         with mo.status.spinner("Running the three models", remove_on_exit=True):
-            truth = measure_changes(original, current, create(), _find_samples(folder))
+            samples = _find_samples(folder)
+            truth = measure_moves(comparison, variant, create(), samples, folder.path)
     except (ValueError, OSError) as error:
-        return say([f"This cannot be measured: {error}."], "warn")
+        return say([f"This cannot be measured: {_explain(error)}."], "warn")
     return show_table(tables.create_truth_table(truth))

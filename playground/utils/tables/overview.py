@@ -20,7 +20,7 @@ def create_variant_table(summaries: Sequence[VariantSummary]) -> pd.DataFrame:
         {
             "Variant": [s.name for s in summaries],
             "File": [s.file_name for s in summaries],
-            "Size": [format_bytes(s.file_bytes) for s in summaries],
+            "Size": [describe_size(s, summaries[0]) for s in summaries],
             "Data types of the weights": [describe_data_types(s) for s in summaries],
             "Layers": [s.layer_count for s in summaries],
             "with weights": [s.weight_layer_count for s in summaries],
@@ -33,15 +33,13 @@ def create_variant_table(summaries: Sequence[VariantSummary]) -> pd.DataFrame:
     )
 
 
-def describe_variant(summary: VariantSummary, original: VariantSummary) -> str:
-    """Return what a file is in one line, its size measured against the original's."""
-    parts = [describe_data_types(summary)]
-    if summary is not original and summary.file_bytes:
-        ratio = original.file_bytes / summary.file_bytes
-        parts.append(f"{ratio:.1f}× smaller" if ratio >= 1 else f"{1 / ratio:.1f}× larger")
-    if summary.quantized_count and summary.float_count:
-        parts.append(f"{summary.float_count} left float")
-    return " · ".join(parts)
+def describe_size(summary: VariantSummary, original: VariantSummary) -> str:
+    """Return how large a file is, and measured against the original's."""
+    size = format_bytes(summary.file_bytes)
+    if summary is original or not summary.file_bytes:
+        return size
+    ratio = original.file_bytes / summary.file_bytes
+    return f"{size}, {ratio:.1f}× smaller" if ratio >= 1 else f"{size}, {1 / ratio:.1f}× larger"
 
 
 def explain_variants(summaries: Sequence[VariantSummary]) -> list[str]:

@@ -1,15 +1,12 @@
-"""Section 2: the layers of a network, worst first, and the pages of its heatmap."""
+"""The layers of a network, worst first: which rows there are, and which are shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..parameter_inspector import (
     MARKS,
@@ -20,98 +17,16 @@ from ..parameter_inspector import (
     WEIGHT_RULES,
     Comparison,
     Finding,
-    LayerRanges,
     MeasuredLayer,
     MeasuredWeight,
-    Metric,
-    Role,
     measure_layers,
 )
 from ..spelling import (
-    NOTHING,
-    format_decibels,
-    format_metric,
-    format_number,
-    format_part,
-    mark_severity,
-    name_metric,
     spell_count,
 )
-from .finding_tables import count_findings, name_findings, name_rule, worst_severity
-from .layer_tables import MEANINGS
-from .pairing_tables import mark_evidence
+from .finding_tables import count_findings, name_rule, worst_severity
 
-RANKING_MEANINGS = {
-    "layer": "every layer that has weights, a finding or, once measured, a quantizer; the worst "
-    "is first",
-    "variant": "the quantized file that the numbers are of",
-    "severity": "the worst of the layer's findings: ✕ error, ▲ warning, ● note",
-    "finding": "what is wrong with the layer, the worst first",
-    "operator": "what the layer computes",
-    "data type": "how one weight is stored",
-    "granularity": MEANINGS["Granularity"],
-    "paired by": "how we know that this is the same layer in both files: ✓ the weights agree, "
-    "? they do not say so",
-    "width": "highest minus lowest weight, in the unit of the weights",
-}
 WORST_FIRST = METRICS[0].name
-
-
-@dataclass(frozen=True)
-class RunColumn:
-    """A column of what running the variant found. ``heading``, with the unit where it has one."""
-
-    heading: str
-    meaning: str
-    compute: Callable[[MeasuredLayer], float]
-    write: Callable[[float], str]
-
-
-RUN_COLUMNS = (
-    RunColumn(
-        "share",
-        "part of the noise at the output that the layer's quantizers cause: those of its weight, "
-        "of what flows in and of what flows out; one between two layers counts for both",
-        lambda run: run.share,
-        format_part,
-    ),
-    RunColumn(
-        "by weight",
-        "the share of its weight and bias",
-        lambda run: run.share_of(Role.WEIGHT),
-        format_part,
-    ),
-    RunColumn(
-        "by inputs",
-        "the share of what flows in",
-        lambda run: run.share_of(Role.INPUT),
-        format_part,
-    ),
-    RunColumn(
-        "by outputs",
-        "the share of what flows out",
-        lambda run: run.share_of(Role.OUTPUT),
-        format_part,
-    ),
-    RunColumn(
-        "output alone, dB",
-        "SQNR of the network's output where only this layer is quantized",
-        lambda run: run.alone_db,
-        format_decibels,
-    ),
-    RunColumn(
-        "activations, dB",
-        "SQNR of what flows in or out, the lowest, where all before it is float",
-        lambda run: run.worst_local_db,
-        format_decibels,
-    ),
-    RunColumn(
-        "clipped",
-        "part of what flows in or out that its scale cuts off, the largest",
-        lambda run: run.clipped_share,
-        format_part,
-    ),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,66 +137,55 @@ def create_severity_options(ranked: Sequence[RankedLayer]) -> dict[str, str]:
     return options
 
 
-def create_ranking(ranked: Sequence[RankedLayer], comparison: Comparison) -> pd.DataFrame:
-    """Return the ranking as a table: one column for each metric, then what the layer is."""
-    columns: dict[str, Sequence[object]] = {
-        "layer": [one.layer_name for one in ranked],
-        "variant": [one.variant for one in ranked],
-        "severity": [mark_severity(one.severity) for one in ranked],
-        "finding": [name_findings(one.findings) for one in ranked],
-    }
-    for column in RUN_COLUMNS:
-        cells = [math.nan if one.run is None else column.compute(one.run) for one in ranked]
-        columns |= {} if np.isnan(cells).all() else {column.heading: cells}
-    numbers = {name_metric(m): [one.metric(m.name) for one in ranked] for m in METRICS}
-    numbers["width"] = [one.metric("range_high") - one.metric("range_low") for one in ranked]
-    unknown = [name for name, column in numbers.items() if np.isnan(column).all()]
-    columns |= {name: numbers[name] for name in numbers if name not in unknown}
-    pairings, known = comparison.pairings, [one.measured for one in ranked]
-    operators = {layer.name: layer.op_type for layer in comparison.layers()}
-    columns["operator"] = [operators.get(one.layer_name, NOTHING) for one in ranked]
-    columns["data type"] = [m.weight.data_type if m else NOTHING for m in known]
-    columns["granularity"] = [
-        m.quantization.granularity if m and m.quantization else NOTHING for m in known
-    ]
-    if pairings:
-        columns["paired by"] = [
-            mark_evidence(pairings[one.variant].of_original(one.layer_name))
-            if one.variant in pairings
-            else NOTHING
-            for one in ranked
-        ]
-    # What needs a float original that is not there stands last, and is still there to be asked for.
-    return pd.DataFrame(columns | {name: numbers[name] for name in unknown})
+def select_variant(ranked: Sequence[RankedLayer], variant: str) -> list[RankedLayer]:
+    """Return the rows of one variant."""
+    return [one for one in ranked if one.variant == variant]
 
 
-def size_columns(table: pd.DataFrame) -> dict[str, int]:
-    """Return the width of each column in pixels, so narrow that the first nine fit a page."""
-    longest = max(map(len, table["layer"]), default=0)
-    layer = min(max(170, 8 * longest), 260)
-    texts = {"layer": layer, "variant": 76, "severity": 96, "finding": 216}
-    return {str(name): texts.get(str(name), 32 + 7 * len(str(name))) for name in table.columns}
+def order_layers(ranked: Sequence[RankedLayer], worst: str, others: Iterable[str]) -> list[str]:
+    """Return the names of all layers: those of the worst variant first, then what has no row."""
+    rows = sorted(ranked, key=lambda one: one.variant != worst)
+    names, known = [one.layer_name for one in rows], list(others)
+    return [name for name in dict.fromkeys([*names, *known]) if name in set(known)]
 
 
-def explain_ranking(table: pd.DataFrame) -> dict[str, str]:
-    """Return a sentence for each column of the ranking: what a metric is, and how it is counted."""
-    metrics = {name_metric(metric): metric.definition for metric in METRICS}
-    metrics |= {column.heading: column.meaning for column in RUN_COLUMNS}
-    return {str(name): (RANKING_MEANINGS | metrics)[str(name)] for name in table.columns}
+COSTLY_SHARE = 0.01
 
 
-def format_ranking(table: pd.DataFrame) -> dict[str, str | Callable[..., Any]]:
-    """Return how each column of numbers is written."""
-    formats: dict[str, Callable[[float], str]]
-    formats = {name_metric(metric): partial(format_metric, metric) for metric in METRICS}
-    formats |= {column.heading: column.write for column in RUN_COLUMNS}
-    numbers = map(str, table.select_dtypes("number"))
-    return {name: partial(_format_cell, formats.get(name, format_number)) for name in numbers}
+def fold_constants(
+    ranked: Sequence[RankedLayer],
+) -> tuple[list[RankedLayer], list[RankedLayer]]:
+    """Return the rows to show, and those of constants and one-dimensional parameters.
+
+    Such a row is shown all the same where it has an error or a warning, or costs as much as
+    `COSTLY_SHARE`; and where there is nothing else.
+    """
+    folded = [one for one in ranked if is_constant(one) and not _is_news(one)]
+    if len(folded) == len(ranked):
+        return list(ranked), []
+    hidden = set(map(id, folded))
+    return [one for one in ranked if id(one) not in hidden], folded
 
 
-def _format_cell(write: Callable[[float], str], number: object) -> str:
-    """marimo asks for what is no number, too."""
-    return write(number) if isinstance(number, int | float) else NOTHING
+def is_constant(one: RankedLayer) -> bool:
+    """Whether all that the layer holds is a constant operand or a one-dimensional parameter."""
+    weight = one.measured.weight if one.measured is not None else None
+    if weight is None:
+        return False
+    lengths = sum(length > 1 for length in weight.shape)
+    return len(weight.shape) < 2 or (weight.slot == "operand" and lengths < 2)
+
+
+def _is_news(one: RankedLayer) -> bool:
+    costs = one.run is not None and one.run.share >= COSTLY_SHARE
+    return costs or one.severity in ("error", "warning")
+
+
+def count_constants(folded: Sequence[RankedLayer]) -> str:
+    """Return what is folded away in words, empty for nothing."""
+    if len(folded) == 1:
+        return "1 constant or one-dimensional parameter"
+    return f"{len(folded):,} constants and one-dimensional parameters" if folded else ""
 
 
 def summarize_findings(findings: Sequence[Finding], ranked: Sequence[RankedLayer]) -> str:
@@ -312,32 +216,3 @@ def is_settled(ranked: Sequence[RankedLayer]) -> bool:
     """Whether every quantized variant was run: before that, no findings say little."""
     run = {one.variant for one in ranked if one.run is not None}
     return {one.variant for one in ranked if one.is_quantized} <= run
-
-
-def create_metric_options() -> dict[str, Metric]:
-    """Return heading -> metric, for a control."""
-    return {name_metric(metric): metric for metric in METRICS}
-
-
-def choose_metric(ranked: Sequence[RankedLayer]) -> str:
-    """Return the heading of the metric that the ranking goes by: the first that is known."""
-    known = (m for m in METRICS if any(math.isfinite(one.metric(m.name)) for one in ranked))
-    return name_metric(next(known, METRICS[0]))
-
-
-ROWS_OF_A_PAGE = 500
-
-
-def list_pages(ranges: Sequence[LayerRanges]) -> dict[str, int]:
-    """Return label -> the first row of each page of the heatmap; at least one page."""
-    starts = range(0, max(1, len(ranges)), ROWS_OF_A_PAGE)
-    ends = [min(start + ROWS_OF_A_PAGE, len(ranges)) for start in starts]
-    return {
-        f"{start + 1} to {end} of {len(ranges)}": start
-        for start, end in zip(starts, ends, strict=True)
-    }
-
-
-def select_page(ranges: Sequence[LayerRanges], start: int) -> Sequence[LayerRanges]:
-    """Return the rows of the page that begins at ``start``."""
-    return ranges[start : start + ROWS_OF_A_PAGE]

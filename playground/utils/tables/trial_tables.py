@@ -1,9 +1,9 @@
-"""Section 4: the controls of a scheme in words, and what other quantizations would do."""
+"""What would fix it: the controls of a scheme in words, and what other quantizations would do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,12 +13,15 @@ from ..parameter_inspector import (
     Plan,
     Saved,
     Scheme,
+    Stay,
     TradeOff,
     Trial,
     Truth,
+    Unreached,
     VariantTruth,
     WeightOnTrial,
     data_type_bits,
+    describe_stay,
     list_choices,
     own_axis,
     why_not_run,
@@ -33,6 +36,7 @@ from ..spelling import (
     format_growth,
     format_share,
     join_names,
+    spell_count,
 )
 from .layer_tables import MEANINGS
 
@@ -216,17 +220,59 @@ def summarize_plan(plan: Plan) -> str:
     )
 
 
-def explain_unreachable(plan: Plan) -> list[str]:
-    """Return a sentence for each layer that misses the target, or for the model."""
+def explain_plan(plan: Plan) -> list[str]:
+    """Return what to know about a plan that nothing was measured for: its grounds, its costs."""
     return [
-        f"{layer}: {reason}." if layer else f"{capitalize(reason)}."
-        for layer, reason in plan.unreachable.items()
+        "Planned by the weights alone: what the output gains is not measured.",
+        *explain_raised_scales(plan),
     ]
 
 
-def create_left_out_table(left_out: Mapping[str, str]) -> pd.DataFrame:
+def explain_raised_scales(plan: Plan) -> list[str]:
+    """Return what it costs that biases fit into int32; nothing where they fit anyway."""
+    raised = [change.proposed for change in plan.changes if change.proposed.raised]
+    if not raised:
+        return []
+    scales = spell_count(sum(one.raised for one in raised), "scale")
+    cost = max(one.raising_cost_db for one in raised)
+    price = (
+        f"takes up to {format_db(cost)} from a worst channel" if cost else "costs no worst channel"
+    )
+    return [
+        f"{capitalize(scales)} of {spell_count(len(raised), 'layer')} had to be wider than the "
+        f"weights need, so that the bias fits into int32; that {price}."
+    ]
+
+
+# How many layers are named one by one.
+NAMED_LAYERS = 5
+
+
+def explain_unreachable(plan: Plan) -> list[str]:
+    """Return a sentence for each layer that misses the target, or for the size that is missed."""
+    missed = plan.size_missed
+    if missed is not None:
+        return [
+            f"The weights take at least {missed.least_bytes:,} bytes, more than "
+            f"{missed.target_bytes:,}."
+        ]
+    named = [f"{one.layer_name}: {describe_unreached(one)}." for one in plan.unreachable]
+    more = len(named) - NAMED_LAYERS
+    if more > 1:
+        return [*named[:NAMED_LAYERS], f"So do {spell_count(more, 'more layer')}."]
+    return named
+
+
+def describe_unreached(one: Unreached) -> str:
+    """Return how near a layer comes to the target."""
+    has = "" if one.planned_db == one.best_db else f"; it has {format_db(one.planned_db)}"
+    return f"its worst channel reaches at most {format_db(one.best_db)}, with {one.best}{has}"
+
+
+def create_left_out_table(left_out: Sequence[Stay]) -> pd.DataFrame:
     """Return the layers that cannot be changed, and why."""
-    return pd.DataFrame(list(left_out.items()), columns=["Layer", "Why it stays as it is"])
+    rows = [(one.layer_name, describe_stay(one)) for one in left_out]
+    return pd.DataFrame(rows, columns=["Layer", "Why it stays as it is"])
 
 
 def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
@@ -234,7 +280,7 @@ def list_sqnr_targets(curve: Sequence[TradeOff]) -> tuple[int, int, int]:
 
     The one between is 30 dB, well above the 20 where it begins to hurt, or what comes near to it.
     """
-    levels = [point.worst_sqnr_db for point in curve if math.isfinite(point.worst_sqnr_db)]
+    levels = [point.level_db for point in curve if math.isfinite(point.level_db)]
     low = math.floor(min(levels, default=0.0))
     high = max(low + 1, math.floor(max(levels, default=0.0)))
     return low, high, min(max(30, low), high)
