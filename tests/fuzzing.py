@@ -134,7 +134,7 @@ def see_everything(variants: Mapping[str, Model], folder: Path, *, pictures: boo
     ranked = tables.rank_layers(comparison, findings)
     tables.create_variant_table([summarize_variant(*one) for one in variants.items()])
     tables.create_severity_options(ranked)
-    ranking = tables.create_ranking(ranked, comparison)
+    ranking = tables.create_ranking(ranked, comparison).table
     for column, write in tables.format_ranking(ranking).items():
         ranking[column].map(write)
     tables.summarize_findings(findings, ranked)

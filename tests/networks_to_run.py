@@ -26,6 +26,7 @@ from playground.utils.parameter_inspector.reading.edges import Network
 from playground.utils.parameter_inspector.running.limits import Limits
 from playground.utils.parameter_inspector.running.measurement import measure_variant
 from playground.utils.parameter_inspector.running.placing import place_quantizers
+from playground.utils.parameter_inspector.running.quantizers import Placement
 from playground.utils.parameter_inspector.running.samples import create_samples
 from playground.utils.parameter_inspector.running.switched_model import (
     SwitchedModel,
@@ -143,11 +144,19 @@ def sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
     return float(10 * np.log10(signal / noise)) if noise else np.inf
 
 
+def place(
+    original: onnx.ModelProto, variant: onnx.ModelProto
+) -> tuple[tuple[Network, Network], Placement]:
+    """Both networks, and where the quantizers of the variant stand in the original."""
+    models = load_model(original), load_model(variant)
+    networks = Network(models[0]), Network(models[1])
+    pairing = pair_by_structure(*networks, pair_layers(*models))
+    return networks, place_quantizers(*networks, pairing)
+
+
 def switch(original: onnx.ModelProto, variant: onnx.ModelProto) -> SwitchedModel:
-    ours, theirs = load_model(original), load_model(variant)
-    networks = Network(ours), Network(theirs)
-    pairing = pair_by_structure(*networks, pair_layers(ours, theirs))
-    return create_switched_model(*networks, place_quantizers(*networks, pairing))
+    networks, placement = place(original, variant)
+    return create_switched_model(*networks, placement)
 
 
 def run_switched(

@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from models_for_tests import CONV_INPUT, CONV_SHAPE, convnet, quantized_statically
+from models_for_tests import (
+    CONV_INPUT,
+    CONV_SHAPE,
+    at_input,
+    convnet,
+    quantized_statically,
+)
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType
 
-from playground.utils.parameter_inspector import list_layers, load_model
-from playground.utils.parameter_inspector.changing.requantizing import requantize
-from playground.utils.parameter_inspector.changing.rewriting import (
-    Change,
+from playground.utils.parameter_inspector import (
+    Comparison,
     Saved,
-    quantize_layer,
-    save_changed_model,
+    compare,
+    list_layers,
+    load_model,
+    requantize_layer,
+    save_moves,
 )
-from playground.utils.parameter_inspector.changing.schemes import Scheme
 
 
 def layer_of(path: Path, name: str) -> Any:
@@ -45,23 +51,67 @@ def save_convnet(folder: Path) -> Path:
 
 
 def write_again(path: Path, changes: dict[str, Any], out: Path) -> Saved:
-    """Save the model at a path with changes, given ready or as scheme, float weight and bias."""
-    model = load_model(path)
-    return save_changed_model(model, ready(model, changes), out)
+    """Save the model at a path with changes: the scheme of a layer, its float weight and bias."""
+    original = out.with_suffix(".float.onnx")
+    onnx.save(float_twin(onnx.load(path), changes), original)
+    comparison, variant = compare_pair(original, path)
+    names = {layer.name for layer in list_layers(load_model(path))}
+    assert set(changes) <= names
+    moves = [
+        move
+        for name, (scheme, *_) in changes.items()
+        for move in requantize_layer(comparison, variant, name, scheme)
+    ]
+    return save_moves(comparison, variant, moves, out)
 
 
-def ready(model: Any, changes: dict[str, Any]) -> dict[str, Change]:
-    layers = {layer.name: layer for layer in list_layers(model)}
-    return {
-        name: one if isinstance(one, Change) else make_change(layers.get(name), *one)
-        for name, one in changes.items()
-    }
+def compare_pair(original: Path, path: Path) -> tuple[Comparison, str]:
+    """Return the comparison of a float model and another, and what the other is called."""
+    comparison = compare([original, path])
+    (variant,) = set(comparison.variants) - {comparison.original}
+    return comparison, variant
 
 
-def make_change(layer: Any, scheme: Scheme, weight: np.ndarray, bias: Any = None) -> Change:
-    if layer is None:
-        return Change(scheme, requantize(weight, scheme).stored, bias)
-    return Change(scheme, quantize_layer(layer, weight, scheme), bias)
+def float_twin(model: onnx.ModelProto, changes: dict[str, Any]) -> onnx.ModelProto:
+    """Return the float model that a QDQ model could be of, with these weights and biases."""
+    graph = model.graph
+    held = {one.name: one for one in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    values: dict[str, np.ndarray] = {}
+    for node in graph.node:
+        for name, array in zip(node.input[1:], changes.get(node.name, [None])[1:], strict=False):
+            if array is not None:
+                values[name] = array
+    sources: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type != "DequantizeLinear":
+            continue
+        if node.input[0] in held:
+            values.setdefault(node.output[0], at_input(model, node.output[0]))
+        else:
+            sources[node.output[0]] = makers[node.input[0]].input[0]
+    linear = ("QuantizeLinear", "DequantizeLinear")
+    kept = [node for node in graph.node if node.op_type not in linear]
+    for node in kept:
+        for i, name in enumerate(node.input):
+            while name in sources:
+                name = sources[name]
+            node.input[i] = name
+    ends = [
+        helper.make_node("Identity", [sources[value.name]], [value.name])
+        for value in graph.output
+        if value.name in sources
+    ]
+    used = {name for node in kept for name in node.input}
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    del twin.graph.node[:], twin.graph.initializer[:], twin.graph.value_info[:]
+    twin.graph.node.extend([*kept, *ends])
+    twin.graph.initializer.extend(one for name, one in held.items() if name in used - set(values))
+    twin.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in values.items()
+    )
+    return twin
 
 
 def run(path: Path, feeds: dict[str, np.ndarray], optimized: bool = True) -> np.ndarray:

@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import onnx
 import pytest
-from models_for_tests import convnet, int8_conv
+from hostile_names import chain
+from models_for_tests import convnet, floats, int8_conv, make_model
 from onnx import TensorProto, helper, numpy_helper
 from test_strangers import named
 
@@ -52,7 +53,31 @@ def models_folder(tmp_path_factory) -> Path:
     for name, quantized in (("fp32", False), ("int8", True)):
         onnx.save(create_deep_model(quantized), folder / "deep" / f"{name}.onnx")
     save_strangers(folder)
+    save_named(folder)
     return folder
+
+
+def save_named(folder: Path) -> None:
+    """Save a network with constants, one of long names, and one whose names are addresses."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "matmul"),
+        helper.make_node("Mul", ["a", "one"], ["b"], "scaled"),
+        helper.make_node("Add", ["b", "row"], ["y"], "shifted"),
+    ]
+    arrays = {"w": floats(7, 5), "one": np.float32([[3.0]]), "row": floats(1, 5, seed=3)}
+    models = {"constants": make_model(nodes, arrays, inputs={"x": (2, 7)})}
+    names = {
+        "named": [
+            f"/model/model.0/auto_model/encoder/layer.{i}/{part}/MatMul"
+            for i in range(3)
+            for part in ("attention/output/dense", "intermediate/dense")
+        ],
+        "addresses": [f"https://example.invalid/pixel{i}.png" for i in range(2)],
+    }
+    models |= {network: chain(of, quantized=False) for network, of in names.items()}
+    for network, model in models.items():
+        (folder / network).mkdir()
+        onnx.save(model, folder / network / "fp32.onnx")
 
 
 def save_strangers(folder: Path) -> None:
@@ -154,6 +179,7 @@ class Viewer:
         self.errors: list[str] = []
         self.runs: Counter[str] = Counter()
         self.completed = 0
+        self.running: set[str] = set()
         page.set_default_timeout(WAIT)
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -167,8 +193,14 @@ class Viewer:
         message = json.loads(frame)
         data = message.get("data") or message
         self.completed += message.get("op") == "completed-run"
-        if message.get("op") == "cell-op" and data.get("status") == "running":
+        if message.get("op") != "cell-op" or data.get("status") is None:
+            return
+        # While it runs, a cell may tell more than once what it shows; and one whose readers were
+        # stopped by a cell above is queued, and never runs.
+        if data["status"] == "running" and data["cell_id"] not in self.running:
             self.runs[data["cell_id"]] += 1
+        ended = {data["cell_id"]} if data["status"] != "running" else set()
+        self.running = (self.running | {data["cell_id"]}) - ended
 
     def wait_until_idle(self) -> None:
         """Wait for the first run of all cells, and for the histograms or what stands for them."""
@@ -192,6 +224,15 @@ class Viewer:
     @property
     def variant_in_address(self) -> str | None:
         return parse_qs(urlsplit(self.page.url).query).get("variant", [None])[0]
+
+    def show(self, view: str) -> None:
+        """Show the list, the damage or the ranges."""
+        self.page.get_by_role("radio", name=view).click()
+        if view != "list":
+            self.page.locator(".playground-heatmap canvas").wait_for()
+
+    def show_every_variant(self) -> None:
+        self.page.get_by_role("switch", name="All variants").click()
 
     def tints(self, layer: str) -> dict[str, str]:
         """Return variant -> the colour of its row of a layer in the ranking."""
@@ -232,7 +273,7 @@ class Viewer:
         self.page.wait_for_selector(TRADE_OFF, state="attached")
 
     def click_table(self, layer: str, column: int) -> None:
-        row = self.page.get_by_role("row", name=layer).first
+        row = self.page.locator("marimo-table").first.get_by_role("row", name=layer)
         row.get_by_role("cell").nth(column).click()
 
     def wait_for_layer(self, name: str) -> None:
@@ -241,7 +282,8 @@ class Viewer:
         page.wait_for_selector(f"{HISTOGRAMS}[alt*='{name}']", state="attached")
         page.locator(PARAMETERS).get_by_text(name).first.wait_for()
         page.locator("marimo-dropdown").get_by_text(f"{name} ·").first.wait_for(state="attached")
-        assert self.layer_in_address == name
+        script = "name => new URLSearchParams(location.search).get('layer') === name"
+        page.wait_for_function(script, arg=name)
 
     def outlined_row(self, rows: int) -> int | None:
         """Return the row of the heatmap that the outline lies over."""
@@ -258,7 +300,7 @@ class Viewer:
 
     # Where the rows lie, from the picture's own proportions: 0.42 inches above, 0.25 each.
     def inch(self) -> float:
-        return self.page.locator(".playground-heatmap canvas").bounding_box()["width"] / 10
+        return self.page.locator(".playground-heatmap canvas").bounding_box()["width"] / 8
 
     def rows_top(self, rows: int) -> float:
         return (

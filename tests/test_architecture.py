@@ -6,6 +6,7 @@ Read from the imports themselves, wherever in a file they stand.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -25,11 +26,15 @@ INSPECTOR = UTILS / "parameter_inspector"
 PICTURE = r"""
                  notebook
                      |
-                   page     cli
-                      \     /
-                      report
-                         |
-                      markup
+                   page     cli     guard
+                     |       |        |
+                     |    commands    |
+                      \     /         |
+                      report          |
+                         |            |
+                      pointing        |
+                         |            |
+                      markup   guard_variables
                      /   |   \
                tables figures exports
                      \   |   /
@@ -49,9 +54,9 @@ PICTURE = r"""
                          |
                       reading
                          |
-  records  quantization  sharing  facts  operators  wording
+  records  quantization  sharing  budgets  facts  operators  wording  whole_files
 """
-FLOORS = [line.split() for line in PICTURE.splitlines() if any(map(str.isalpha, line))]
+FLOORS = [words for line in PICTURE.splitlines() if (words := re.findall(r"\w+", line))]
 LEVELS = {room: level for level, floor in enumerate(reversed(FLOORS)) for room in floor}
 GROUND = set(FLOORS[-1])
 
@@ -65,12 +70,13 @@ HOMES = {
     "pandas": {"tables"},
     "matplotlib": {"figures"},
     "marimo": {"notebook", "page"},
-    "click": {"cli"},
+    "click": {"cli", "commands"},
+    "starlette": {"guard"},
 }
 EVERYWHERE = {"numpy", "ml_dtypes", "playground"} | set(sys.stdlib_module_names)
 
 # What they show and write comes from the inspector's face: the rooms behind it can be rebuilt.
-BEFORE_THE_FACE = {"notebook", "page", "cli", "report", "exports"}
+BEFORE_THE_FACE = {"notebook", "page", "cli", "commands", "report", "exports"}
 
 # The specification gives the notebook its name; `Quantization` is the word of the field.
 MAY_BE_NAMED_TWICE = {"quantization"}

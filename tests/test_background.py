@@ -132,6 +132,17 @@ def test_a_folder_that_changes_is_told_once_and_the_watching_ends(monkeypatch, q
     assert told.wait(30)
 
 
+def test_a_file_that_is_open_at_last_is_told(monkeypatch, quick, tmp_path):
+    monkeypatch.setattr(background.mo, "app_meta", lambda: SimpleNamespace(mode="run"))
+    told, opening = threading.Event(), SimpleNamespace(is_done=False)
+    background.watch_folder(
+        tmp_path, identify_folder(tmp_path), lambda changed: changed and told.set(), [opening]
+    )
+    assert not told.is_set()
+    opening.is_done = True
+    assert told.wait(30)
+
+
 def test_a_script_watches_nothing(tmp_path):
     before = threading.active_count()
     background.watch_folder(tmp_path, None, lambda _: None)

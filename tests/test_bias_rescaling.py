@@ -17,7 +17,7 @@ from models_for_tests import (
 from onnx import TensorProto, helper, numpy_helper
 from rewriting_cases import exact, layer_of, run, save_convnet, saved, write_again
 
-from playground.utils.parameter_inspector.changing.rewrite_errors import RewriteError
+from playground.utils.parameter_inspector.changing.bias_rescaling import raise_scales_for_bias
 from playground.utils.parameter_inspector.changing.schemes import Scheme
 
 
@@ -45,10 +45,11 @@ def test_the_int32_bias_is_counted_in_input_scale_times_weight_scale(
     assert np.abs(layer.bias.values - source).max() <= 0.5001 * np.max(product)
 
 
-def test_a_bias_beyond_int32_is_refused(current, tmp_path):
-    tiny = exact("conv1") * np.float32(1e-9)
-    with pytest.raises(RewriteError, match=r"layer 'conv1': its bias does not fit into int32"):
-        write_again(current, {"conv1": (Scheme(), tiny)}, tmp_path / "out.onnx")
+def test_input_scale_times_weight_scale_stays_above_zero_whatever_the_bias():
+    tiny = np.array([1e-30, 0.5], np.float32)
+    raised = raise_scales_for_bias(tiny, 1e-20, np.zeros(2))
+    assert np.all(np.float32(1e-20) * raised > 0)
+    assert raised[1] == tiny[1]
 
 
 def test_blocks_leave_the_bias_as_it_is(current, tmp_path):
@@ -64,7 +65,7 @@ def grouped_transpose(scale_count: int) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     arrays = {
         "q": codes("int8", 6, 5, 2, 3), "s": scales(), "z": np.int8(0),
-        "bq": rng.integers(-900, 900, 10).astype(np.int32), "bs": np.float32(0.001),
+        "bq": rng.integers(-900, 900, 10).astype(np.int32), "bs": np.float32(0.02) * scales(),
         "bz": np.int32(0), "xs": np.float32(0.02), "xz": np.int8(0),
     }  # fmt: skip
     nodes = [

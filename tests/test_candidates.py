@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models_for_tests import floats, same_bits
+from models_for_tests import floats
 
 from playground.utils.parameter_inspector import WorkCancelledError
 from playground.utils.parameter_inspector.changing.candidates import (
@@ -63,26 +63,3 @@ def test_a_search_is_stopped_between_two_schemes_of_one_layer():
     with pytest.raises(WorkCancelledError, match="between two schemes"):
         list_candidates(floats(8, 70), Scheme(), cancelled=lambda: next(asked))
     assert next(asked, None) is None
-
-
-def test_codes_go_along_with_the_schemes_that_some_target_chooses():
-    weight, current = floats(8, 70, 3), Scheme("uint8", symmetric=False)
-    candidates = list_candidates(weight, current, code_bytes=10**6)
-    targets = [candidate.worst_channel_sqnr_db for candidate in candidates]
-    cheapest = {
-        min(
-            (c for c in candidates if c.worst_channel_sqnr_db >= target),
-            key=lambda candidate: candidate.cost(current),
-        ).scheme
-        for target in targets
-    }
-    assert {c.scheme for c in candidates if c.stored} == cheapest - {current}
-    for candidate in candidates:
-        if candidate.stored:
-            same_bits(candidate.stored.codes, requantize(weight, candidate.scheme).codes)
-
-
-def test_no_codes_go_along_where_they_would_take_too_much_memory():
-    weight = floats(8, 70, 3)
-    assert not any(c.stored for c in list_candidates(weight, Scheme(), code_bytes=weight.size))
-    assert not any(c.stored for c in list_candidates(weight, Scheme()))

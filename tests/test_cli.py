@@ -19,6 +19,8 @@ from models_for_tests import mlp, quantized_statically
 from planted_findings import plant_finding
 
 from playground import cli
+from playground.commands import COMMANDS, check
+from playground.commands.opening import open_models
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
@@ -46,7 +48,7 @@ def files(tmp_path):
 def plant(monkeypatch, *severities: str, layer: str = "fc1", text: str = "It is so.") -> None:
     """Have the rules find one problem of each severity, and no other."""
     found = tuple(plant_finding("a-rule", s, "INT8", layer, text, "Do this.") for s in severities)
-    monkeypatch.setattr(cli, "find_problems", lambda comparison: found)
+    monkeypatch.setattr(check, "find_problems", lambda comparison: found)
 
 
 # The verdict --------------------------------------------------------------------------------------
@@ -146,6 +148,10 @@ def test_check_fails_the_shipped_model_that_lost_its_accuracy():
     assert done.stderr == ""
 
 
+def test_check_of_a_folder_is_the_check_of_its_files(files):
+    assert run("check", files[0].parent).output == run("check", *files).output
+
+
 @pytest.mark.parametrize("network", ["dscnn", "resnet8"])
 def test_check_passes_the_shipped_models_that_kept_it(network):
     done = run("check", MODELS / network / "fp32.onnx", MODELS / network / "int8.onnx")
@@ -167,7 +173,7 @@ def test_builds_of_one_file_name_are_told_apart_by_their_folders(tmp_path):
         (tmp_path / name).mkdir()
         paths.append(tmp_path / name / "model.onnx")
         shutil.copy(MODELS / "resnet8/int8.onnx", paths[-1])
-    assert len(cli.open_models(paths)) == 3
+    assert len(open_models(paths)) == 3
 
 
 # No verdict ---------------------------------------------------------------------------------------
@@ -203,8 +209,13 @@ def test_check_exits_2_for_half_a_file(files):
     assert "int8.onnx" in refused(run("check", *files))
 
 
-def test_check_exits_2_for_a_folder(files):
-    refused(run("check", files[0].parent))
+def test_check_exits_2_for_a_folder_without_models_and_names_those_inside():
+    assert str(MODELS / "dscnn") in refused(run("check", MODELS))
+
+
+def test_check_exits_2_for_a_folder_of_which_a_file_cannot_be_read(files):
+    (files[0].parent / "broken.onnx").write_bytes(b"")
+    assert "broken.onnx is empty" in refused(run("check", files[0].parent))
 
 
 def test_check_exits_2_for_the_same_file_twice(files):
@@ -223,7 +234,7 @@ def test_a_fault_of_ours_is_one_line_and_never_looks_like_a_finding(files, monke
     def fail(*_):
         raise ZeroDivisionError("no\nluck")
 
-    monkeypatch.setattr(cli, "find_problems", fail)
+    monkeypatch.setattr(check, "find_problems", fail)
     assert "ZeroDivisionError: no\\x0aluck (test_cli.py:" in refused(run("check", *files))
 
 
@@ -231,11 +242,11 @@ def test_an_interrupted_check_does_not_look_like_a_finding(files, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "find_problems", interrupt)
+    monkeypatch.setattr(check, "find_problems", interrupt)
     assert run("check", *files).exit_code == 130
 
 
-@pytest.mark.parametrize("option", ["--json", "--junit"])
+@pytest.mark.parametrize("option", ["--json", "--junit", "--sarif", "--summary"])
 def test_check_exits_2_where_it_cannot_write(files, tmp_path, option, monkeypatch):
     plant(monkeypatch)
     missing = tmp_path / "no folder" / "file"
@@ -297,12 +308,33 @@ def test_progress_stands_on_stderr_and_only_on_a_terminal(files):
 
 def test_check_starts_without_the_libraries_that_draw():
     code = (
-        "import sys, playground.cli; print({'matplotlib', 'pandas', 'marimo'} & set(sys.modules))"
+        "import sys, playground.commands.check\n"
+        "print({'matplotlib', 'pandas', 'marimo'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("options", [["--help"], ["--version"]], ids=" ".join)
+def test_what_is_said_of_the_whole_is_said_without_the_engine(options):
+    code = (
+        "import sys, playground.cli\n"
+        f"playground.cli.main({options!r}, standalone_mode=False)\n"
+        "print({'numpy', 'onnx', 'marimo'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_a_command_says_of_itself(name):
+    listed = " ".join(COMMANDS[name].help.split()).rstrip(".")
+    assert f"{name} " in run("--help").output
+    assert listed in " ".join(run(name, "--help").output.split())
 
 
 # The report ---------------------------------------------------------------------------------------
@@ -323,7 +355,9 @@ def test_report_goes_on_without_a_file_that_cannot_be_read_and_says_so(files, tm
 
 
 def test_report_exits_2_where_there_is_no_model(tmp_path):
-    assert "holds no .onnx file" in refused(run("report", tmp_path, "-o", tmp_path / "out.html"))
+    assert "there is no .onnx file under" in refused(
+        run("report", tmp_path, "-o", tmp_path / "out.html")
+    )
     missing = tmp_path / "none"
     assert "not a folder" in refused(run("report", missing, "-o", tmp_path / "out.html"))
 

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from playground.utils.parameter_inspector import (
     LayerRanges,
     WorkCancelledError,
+    budgets,
     compare,
     compare_folder,
     compare_variants,
@@ -39,6 +40,7 @@ from playground.utils.parameter_inspector import (
     pair_variants,
 )
 from playground.utils.parameter_inspector.reading.variants import VariantFolder
+from playground.utils.parameter_inspector.streaming import chunks
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,19 @@ def test_a_scan_that_is_cancelled_stops_between_two_weights_and_can_be_made_agai
     assert compare_folder(folder, cancelled=lambda: False).ranges == compute_all_layer_ranges(
         variants
     )
+
+
+def test_a_scan_that_is_cancelled_stops_within_a_large_weight(monkeypatch):
+    monkeypatch.setattr(budgets, "STEPS_BETWEEN_LOOKS", 1)
+    model = load_model(make_model([helper.make_node("MatMul", ["x", "w"], ["y"])],
+                                  {"w": floats(1024, 4096)}, inputs={"x": (2, 1024)}))  # fmt: skip
+    loaded, load = [], chunks._ArrayMatrix.load
+    monkeypatch.setattr(chunks._ArrayMatrix, "load", lambda matrix, part: (
+        loaded.append(part), load(matrix, part))[1])  # fmt: skip
+    folder = VariantFolder(Path(), {"FP32": model}, {})
+    with pytest.raises(WorkCancelledError):
+        compare_folder(folder, cancelled=lambda: len(loaded) == 3)
+    assert len(loaded) == 3  # of sixteen
 
 
 def test_one_variant_alone_has_ranges(variants):
@@ -171,6 +186,29 @@ def test_a_layer_of_another_name_is_found_in_a_dynamic_variant(tmp_path):
     }
     names = layer_names(variants, "fc2", pair_variants(variants))
     assert names == {"FP32": "fc2", "INT8": "fc2_quant"}
+
+
+@pytest.mark.parametrize("asked", ["fc2", "fc2_quant"])
+def test_the_name_in_any_variant_finds_the_layer_of_all(tmp_path, asked):
+    float_net = mlp()
+    quantized = quantized_dynamically(mlp(), tmp_path)
+    variants = {"FP32": load_model(float_net), "INT8": load_model(quantized)}
+    weights = extract_weight_tensors(variants, asked)
+    assert list(weights) == ["FP32", "INT8"]
+    same_bits(weights["FP32"].values, at_input(float_net, weight_inputs(float_net)["fc2"]))
+    assert weights["INT8"].data_type == "int8"
+
+
+def test_a_name_that_a_variant_gives_to_another_layer_is_that_of_the_original():
+    variants = {
+        "FP32": load_model(mlp(("fc1", "fc2"))),
+        "INT8": load_model(mlp(("fc2", "fc1"))),
+    }
+    weights = extract_weight_tensors(variants, "fc1")
+    assert {name: weight.shape for name, weight in weights.items()} == {
+        "FP32": (6, 7),
+        "INT8": (6, 7),
+    }
 
 
 def test_a_layer_that_no_variant_has_raises_key_error_naming_the_nearest(variants):

@@ -21,15 +21,17 @@ from onnx.reference import ReferenceEvaluator
 
 from playground.utils.parameter_inspector import UnavailableError, load_model
 from playground.utils.parameter_inspector.quantization import NotUnderstoodError
-from playground.utils.parameter_inspector.reading.constants import (
+from playground.utils.parameter_inspector.reading.computed import (
     FOLDABLE,
-    MAX_DEPTH,
-    MAX_GROWN_ELEMENTS,
     Computed,
-    ConstantTable,
-    attribute_values,
     quantization_of,
 )
+from playground.utils.parameter_inspector.reading.constants import (
+    MAX_DEPTH,
+    ConstantTable,
+    attribute_values,
+)
+from playground.utils.parameter_inspector.reading.growth import MAX_GROWN_ELEMENTS
 from playground.utils.parameter_inspector.reading.model_file import all_nodes
 
 node = helper.make_node
@@ -66,8 +68,9 @@ def one(op_type: str, *arrays, opset: int = 21, **attributes) -> onnx.ModelProto
     return constants_only([node(op_type, inputs, ["y"], **attributes)], held, opset=opset)
 
 
-UNARY = "Abs Neg Sign Exp Floor Ceil Round Identity".split()
-BINARY = "Add Sub Mul Div Max Min".split()
+UNARY = "Abs Neg Sign Exp Floor Ceil Round Identity Relu".split()
+BINARY = "Add Sub Mul Div Max Min Sum".split()
+REDUCTIONS = "ReduceL1 ReduceL2 ReduceMax ReduceMin ReduceMean ReduceProd ReduceSumSquare".split()
 COMPARING = "Equal Greater GreaterOrEqual Less LessOrEqual".split()
 PER_ROW = floats(3, 1, seed=7)
 
@@ -99,8 +102,12 @@ FOLDS = {
     ),
     "Shape": one("Shape", W),
     "Size": one("Size", W),
-    **{op: one(op, W, ints([2]), keepdims=0) for op in ("ReduceMax", "ReduceMin", "ReduceMean")},
+    **{op: one(op, W, ints([2]), keepdims=0) for op in REDUCTIONS},
     "ReduceSum": one("ReduceSum", W, ints([0, 2])),
+    "Pad": one("Pad", W, ints([1, 0, 3, 0, 2, 1]), np.float32(0.5)),
+    "DepthToSpace": one("DepthToSpace", floats(1, 8, 2, 3), blocksize=2, mode="CRD"),
+    "SpaceToDepth": one("SpaceToDepth", floats(1, 2, 4, 6), blocksize=2),
+    "Trilu": one("Trilu", W, np.int64(1), upper=0),
     **{op: one(op, W, axis=2, keepdims=0) for op in ("ArgMax", "ArgMin")},
     "Concat": one("Concat", W, W[:, :2], axis=1),
     "Gather": one("Gather", W, ints([[2, 0], [1, -1]]), axis=1),

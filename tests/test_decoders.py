@@ -81,8 +81,13 @@ def trt_float8(as_bytes: bool = False) -> Form:
     return Form(conv_model([made], {"q": held, "s": s}), "weight", onnxruntime_dequantizes(q, s))
 
 
+# As the qonnx package defines them.
 ROUNDINGS = {
     "ROUND": np.round,
+    "HALF_EVEN": np.round,
+    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
     "CEIL": np.ceil,
     "FLOOR": np.floor,
     "DOWN": np.fix,
@@ -113,6 +118,15 @@ def qonnx_quant(
     arrays = {"W": w, "s": s, "z": np.float32(zero), "b": np.float32(bits)}
     made = node(op_type, list(arrays), ["w"], domain=domain, **attributes)
     values = (steps - np.float32(zero)) * s
+    return Form(conv_model([made], arrays), "weight", values)
+
+
+def qonnx_quant_of_one_bit() -> Form:
+    """Signed, it is the sign."""
+    w = floats(*CONV_SHAPE)
+    arrays = {"W": w, "s": np.float32(0.25), "z": np.float32(0), "b": np.float32(1)}
+    made = node("Quant", list(arrays), ["w"], domain=QONNX_DOMAINS[0], signed=1, narrow=0)
+    values = np.where(w >= 0, np.float32(0.25), np.float32(-0.25))
     return Form(conv_model([made], arrays), "weight", values)
 
 
@@ -209,6 +223,31 @@ def qlinear_binary(op_type: str, index: int) -> Form:
     return Form(model, "operand", onnxruntime_dequantizes(q, s, z))
 
 
+def qlinear_concat() -> Form:
+    """The codes stand before an activation; the scale of the output comes first of all."""
+    q, s, z = codes("uint8", 3, 7), np.float32(0.2), np.uint8(9)
+    arrays = {"q": q, "s": s, "z": z, "one": np.float32(0.1), "zero": np.uint8(0)}
+    inputs = ["one", "zero", "q", "s", "z", "x", "one", "zero"]
+    return of_codes(node("QLinearConcat", inputs, ["y"], domain=MICROSOFT, axis=0), arrays)
+
+
+def qlinear_where(index: int) -> Form:
+    q, s, z = codes("uint8", 3, 7), np.float32(0.2), np.uint8(9)
+    arrays = {"q": q, "s": s, "z": z, "one": np.float32(0.1), "zero": np.uint8(0)}
+    arrays["c"] = np.eye(3, 7, dtype=bool)
+    given, other = ["q", "s", "z"], ["x", "one", "zero"]
+    both = [*given, *other] if index == 1 else [*other, *given]
+    made = node("QLinearWhere", ["c", *both, "one", "zero"], ["y"], domain=MICROSOFT)
+    return of_codes(made, arrays)
+
+
+def of_codes(made: onnx.NodeProto, arrays: dict[str, np.ndarray]) -> Form:
+    """Return an operator of codes ``q`` and an activation of codes."""
+    types = {"x": TensorProto.UINT8}
+    model = make_model([made], arrays, inputs={"x": (3, 7)}, input_types=types, domains=[MICROSOFT])
+    return Form(model, "operand", onnxruntime_dequantizes(arrays["q"], arrays["s"], arrays["z"]))
+
+
 def last_axis_integer(op_type: str, inputs: list[str]) -> Form:
     """A weight [7, 15] with a scale for each column; ``inputs`` in the operator's order."""
     arrays = {
@@ -285,6 +324,108 @@ def matmul_nbits(
     return Form(model, "weight", identity_product(model, columns), 1e-6)
 
 
+def bit_stream(packed: np.ndarray, bits: int, count: int) -> list[int]:
+    """Read bytes as one long number, as the definition has it: low bits first."""
+    number = int.from_bytes(packed.tobytes(), "little")
+    return [(number >> bits * place) % 2**bits for place in range(count)]
+
+
+def nbits_arrays(
+    rows: int, columns: int, block: int, bits: int, seed: int, zero: str = ""
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return blob, scales (and zero-points) of a weight, and its values by `bit_stream`."""
+    blocks, generator = ceil(columns / block), np.random.default_rng(seed)
+    blob = generator.integers(0, 256, (rows, blocks, block * bits // 8)).astype(np.uint8)
+    s = scales(rows, blocks, seed=seed)
+    arrays, z = [blob, s], np.full((rows, blocks), 2 ** (bits - 1))
+    if zero == "packed":
+        packed = generator.integers(0, 256, (rows, ceil(blocks * bits / 8))).astype(np.uint8)
+        arrays.append(packed)
+        z = np.array([bit_stream(row, bits, blocks) for row in packed])
+    codes_of_rows = [
+        [code for part in row for code in bit_stream(part, bits, block)][:columns] for row in blob
+    ]
+    steps = np.array(codes_of_rows) - np.repeat(z, block, axis=1)[:, :columns]
+    return arrays, steps.astype(np.float32) * np.repeat(s, block, axis=1)[:, :columns]
+
+
+def odd_bits(bits: int, *, zero: str = "", columns: int = 56, block: int = 16) -> Form:
+    """By the definition: onnxruntime's schema has 2 to 8 bits, its processors have 2, 4 and 8."""
+    arrays, values = nbits_arrays(5, columns, block, bits, seed=bits, zero=zero)
+    named = dict(zip(["B", "s", "z"], arrays, strict=False))
+    attributes = {"N": 5, "K": columns, "bits": bits, "block_size": block}
+    made = node("MatMulNBits", ["x", *named], ["y"], domain=MICROSOFT, **attributes)
+    return Form(make_model([made], named, inputs={"x": (2, columns)}), "weight", values)
+
+
+PROJECTIONS = {
+    "MatMulNBitsMlp": {3: ("weight", 5), 6: ("weight 2", 5)},
+    "MatMulNBitsQkv": {3: ("weight", 5), 6: ("weight 2", 3), 9: ("weight 3", 3)},
+}
+
+
+def fused_projections(op_type: str, index: int) -> Form:
+    """Two or three weights in one operator, each followed by its scales and its bias."""
+    columns, block = 48, 32
+    inputs, held, values = ["x", "", "gamma"], {"gamma": floats(columns)}, {}
+    for place, (slot, rows) in PROJECTIONS[op_type].items():
+        arrays, values[slot] = nbits_arrays(rows, columns, block, 4, seed=place)
+        named = dict(zip([f"B{place}", f"s{place}"], arrays, strict=True))
+        held |= named | {f"b{place}": floats(rows, seed=place)}
+        inputs += [*named, f"b{place}"]
+    attributes = {"K": columns, "bits": 4, "block_size": block}
+    if op_type == "MatMulNBitsMlp":
+        attributes |= {"N": 5, "activation": "silu"}
+        outputs = ["y"]
+    else:
+        attributes |= {"Nq": 5, "Nkv": 3}
+        outputs = ["q", "k", "v"]
+    made = node(op_type, inputs, outputs, domain=MICROSOFT, **attributes)
+    slot = PROJECTIONS[op_type][index][0]
+    model = make_model([made], held, inputs={"x": (2, columns)}, outputs=outputs)
+    return Form(model, slot, values[slot])
+
+
+E2M1 = np.float32([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+
+
+def e4m3(byte: int) -> float:
+    """By the format: 4 bits of exponent with a bias of 7, 3 of mantissa."""
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    size = (1 + mantissa / 8) * 2.0 ** (exponent - 7) if exponent else mantissa / 8 * 2.0**-6
+    return -size if byte >> 7 else size
+
+
+def fp4_blocks(*, block: int = 16, columns: int = 40) -> Form:
+    """Two in a byte, the low one first; the scale of a block times that of all, then the code."""
+    blob, s = (
+        codes("uint8", 5, columns // 2),
+        codes("uint8", 5, ceil(columns / block), seed=3) % 120,
+    )
+    common = np.float32(0.37)
+    values = np.zeros((5, columns), np.float32)
+    for n, k in np.ndindex(values.shape):
+        code = int(blob[n, k // 2]) >> 4 * (k % 2) & 15
+        level = -E2M1[code % 8] if code >= 8 else E2M1[code]
+        values[n, k] = level * (np.float32(e4m3(int(s[n, k // block]))) * common)
+    arrays = {"B": blob, "s": s, "g": common}
+    made = node("MatMulBlockQuantizedFp4Weight", ["x", *arrays], ["y"], domain=MICROSOFT,
+                block_size=block)  # fmt: skip
+    model = make_model([made], arrays, inputs={"x": (2, columns)},
+                       input_types={"x": TensorProto.FLOAT16})  # fmt: skip
+    return Form(model, "weight", values)
+
+
+def fp8_blocks(*, block: int = 16, columns: int = 40) -> Form:
+    q, s = codes("float8e4m3fn", 5, columns), scales(5, ceil(columns / block))
+    exact = np.array([[e4m3(int(byte)) for byte in row] for row in q.view(np.uint8)], np.float32)
+    made = node("MatMulBlockQuantizedFp8Weight", ["x", "q", "s"], ["y"], domain=MICROSOFT,
+                block_size=block)  # fmt: skip
+    model = make_model([made], {"q": q, "s": s}, inputs={"x": (2, columns)},
+                       input_types={"x": TensorProto.FLOAT16})  # fmt: skip
+    return Form(model, "weight", exact * np.repeat(s, block, axis=1)[:, :columns])
+
+
 def matmul_bnb4(*, quant_type: int = 1, rows: int = 5, columns: int = 48, block: int = 32) -> Form:
     generator = np.random.default_rng(quant_type)
     arrays = {
@@ -295,6 +436,17 @@ def matmul_bnb4(*, quant_type: int = 1, rows: int = 5, columns: int = 48, block:
     made = node("MatMulBnb4", ["x", *arrays], ["y"], domain=MICROSOFT, **attributes)
     model = make_model([made], arrays, inputs={"x": (columns, columns)}, domains=[MICROSOFT])
     return Form(model, "weight", identity_product(model, columns), 1e-6)
+
+
+def gather_floats(data_type: str, scale_shape: tuple[int, int], block: int) -> Form:
+    """A float8 or float4 table: block size 0 is a whole row, a scale of length 1 is for all."""
+    arrays = {"q": codes(data_type, 11, 48), "s": scales(*scale_shape)}
+    made = node("GatherBlockQuantized", ["q", "ids", "s"], ["y"], domain=MICROSOFT,
+                block_size=block, quantize_axis=1)  # fmt: skip
+    model = make_model([made], arrays, inputs={"ids": (11,)},
+                       input_types={"ids": TensorProto.INT64}, domains=[MICROSOFT])  # fmt: skip
+    (values,) = run_onnxruntime(model, {"ids": np.arange(11)}, ["y"])
+    return Form(model, "weight", values)
 
 
 def gather_blocks(data_type: str = "int4", *, bits: int = 4, zero: bool = True) -> Form:
@@ -319,27 +471,72 @@ def gather_blocks(data_type: str = "int4", *, bits: int = 4, zero: bool = True) 
 MOE_INPUTS = {2: "weight", 5: "weight 2", 8: "weight 3"}
 
 
-def moe(index: int, *, bits: int = 4, block: int = 0) -> Form:
-    """Read byte by byte: low bits first, the middle of the code range is zero."""
-    experts, rows, columns = 3, 5, 32
+def moe(
+    index: int,
+    *,
+    bits: int = 4,
+    block: int = 0,
+    own_bits: bool = False,
+    zero: bool = False,
+    rows: int = 6,
+) -> Form:
+    """Read by `bit_stream`; without a zero-point the middle of the code range is zero.
+
+    Args:
+        own_bits: the projection names its own bits, and the operator others.
+    """
+    experts, columns = 3, 32
     blob = codes("uint8", experts, rows, columns * bits // 8, seed=index)
-    s = scales(experts, rows, columns // block) if block else scales(experts, rows)
-    per_byte, values = 8 // bits, np.zeros((experts, rows, columns), np.float32)
-    for e, n, k in np.ndindex(values.shape):
-        code = (int(blob[e, n, k // per_byte]) >> bits * (k % per_byte)) % 2**bits
-        values[e, n, k] = np.float32(code - 2 ** (bits - 1)) * (
-            s[e, n, k // block] if block else s[e, n]
-        )
-    slots = {2: ("q2", "s2"), 5: ("q5", "s5"), 8: ("q8", "s8")}
-    inputs = ["x", "router", "", "", "", "", "", "", "", ""]
-    inputs[index], inputs[index + 1] = slots[index]
+    blocks = columns // block if block else 1
+    s = scales(experts, rows, blocks)
+    z = np.full((experts, rows, blocks), 2 ** (bits - 1))
+    slots = {2: ("q2", "s2", "fc1", 11), 5: ("q5", "s5", "fc2", 12), 8: ("q8", "s8", "fc3", 13)}
+    codes_name, scale_name, projection, zero_index = slots[index]
+    inputs = ["x", "router", *[""] * 12]
+    inputs[index], inputs[index + 1] = codes_name, scale_name
+    arrays = {codes_name: blob, scale_name: s if block else s[..., 0]}
+    if zero:
+        packed = (experts, rows, ceil(blocks * bits / 8)) if block else (
+            experts, ceil(rows * bits / 8))  # fmt: skip
+        arrays["z"] = codes("uint8", *packed, seed=3)
+        inputs[zero_index] = "z"
+        count = blocks if block else rows
+        lines = arrays["z"].reshape(-1, packed[-1])
+        z = np.array([bit_stream(line, bits, count) for line in lines]).reshape(z.shape)
+    rows_of_codes = [bit_stream(row, bits, columns) for row in blob.reshape(experts * rows, -1)]
+    steps = np.array(rows_of_codes).reshape(experts, rows, columns)
+    length = columns // blocks
+    values = (steps - np.repeat(z, length, axis=2)).astype(np.float32) * np.repeat(
+        s, length, axis=2
+    )
     attributes = {"expert_weight_bits": bits, "weights_prepacked": 0, "k": 1}
+    if own_bits:
+        attributes |= {f"{projection}_expert_weight_bits": bits, "expert_weight_bits": 12 - bits}
     if block:
         attributes["block_size"] = block
     made = node("QMoE", inputs, ["y"], domain=MICROSOFT, **attributes)
-    model = make_model([made], dict(zip(slots[index], (blob, s), strict=True)),
-                       inputs={"x": (2, columns), "router": (2, experts)})  # fmt: skip
+    model = make_model([made], arrays, inputs={"x": (2, columns), "router": (2, experts)})
     return Form(model, MOE_INPUTS[index], values)
+
+
+def fp8_experts(index: int, *, block: int = 0) -> Form:
+    """Square blocks over rows and columns, or one scale for each expert."""
+    experts, rows, columns = 3, 6, 40
+    q = codes("float8e4m3fn", experts, rows, columns, seed=index)
+    exact = np.array([e4m3(int(byte)) for byte in q.view(np.uint8).ravel()], np.float32)
+    inputs, attributes = ["x", "router", *[""] * 15], {"quant_type": "fp8", "k": 1}
+    inputs[index] = "q"
+    if block:
+        s = scales(experts, ceil(rows / block), ceil(columns / block))
+        inputs[index + 1], attributes["block_size"] = "s", block
+        spread = np.repeat(np.repeat(s, block, axis=1), block, axis=2)[:, :rows, :columns]
+    else:
+        s = scales(experts)
+        inputs[15 if index == 2 else 16] = "s"
+        spread = s.reshape(-1, 1, 1)
+    made = node("QMoE", inputs, ["y"], domain=MICROSOFT, **attributes)
+    model = make_model([made], {"q": q, "s": s}, inputs={"x": (2, columns), "router": (2, experts)})
+    return Form(model, MOE_INPUTS[index], exact.reshape(q.shape) * spread)
 
 
 # Key: domain, operator, the input that holds the codes.
@@ -372,6 +569,8 @@ FORMS: dict[tuple[str, str, int], Callable[[], Form]] = {
         for op in ("QLinearAdd", "QLinearMul")
         for i in (3, 0)
     },
+    (MICROSOFT, "QLinearConcat", 2): qlinear_concat,
+    **{(MICROSOFT, "QLinearWhere", i): partial(qlinear_where, i) for i in (1, 4)},
     (MICROSOFT, "DynamicQuantizeMatMul", 1): partial(
         last_axis_integer, "DynamicQuantizeMatMul", ["x", "q", "s", "z", "bias"]
     ),
@@ -388,6 +587,13 @@ FORMS: dict[tuple[str, str, int], Callable[[], Form]] = {
         for i in EMBEDDINGS
     },
     (MICROSOFT, "MatMulNBits", 1): matmul_nbits,
+    **{
+        (MICROSOFT, op_type, index): partial(fused_projections, op_type, index)
+        for op_type, projections in PROJECTIONS.items()
+        for index in projections
+    },
+    (MICROSOFT, "MatMulBlockQuantizedFp4Weight", 1): fp4_blocks,
+    (MICROSOFT, "MatMulBlockQuantizedFp8Weight", 1): fp8_blocks,
     (MICROSOFT, "MatMulBnb4", 1): matmul_bnb4,
     (MICROSOFT, "GatherBlockQuantized", 0): gather_blocks,
     **{(MICROSOFT, "QMoE", i): partial(moe, i) for i in MOE_INPUTS},
@@ -427,7 +633,35 @@ VARIATIONS: dict[str, Callable[[], Form]] = {
     "GatherBlockQuantized 8 bits": partial(gather_blocks, "uint8", bits=8),
     "GatherBlockQuantized without zero-point": partial(gather_blocks, zero=False),
     "QMoE 8 bits": partial(moe, 2, bits=8),
+    "QMoE 2 bits": partial(moe, 2, bits=2),
     "QMoE blocks": partial(moe, 2, block=16),
+    "QMoE zero-point of a row": partial(moe, 2, zero=True),
+    "QMoE zero-point of a block": partial(moe, 5, zero=True, block=16),
+    **{
+        f"QMoE input {index} of {bits} bits, the operator of {12 - bits}": partial(
+            moe, index, bits=bits, own_bits=True, zero=True, block=block
+        )
+        for index, bits, block in ((2, 8, 0), (2, 4, 16), (5, 8, 16), (5, 4, 0), (8, 8, 0))
+    },
+    "QMoE float8 by expert": partial(fp8_experts, 2),
+    "QMoE float8 by expert, fc2": partial(fp8_experts, 5),
+    "QMoE float8 in squares": partial(fp8_experts, 8, block=16),
+    **{f"MatMulNBits {bits} bits": partial(odd_bits, bits) for bits in (3, 5, 6, 7)},
+    **{
+        f"MatMulNBits {bits} bits with zero-point": partial(odd_bits, bits, zero="packed")
+        for bits in (3, 5, 6, 7)
+    },
+    "MatMulNBits 3 bits in one block": partial(odd_bits, 3, zero="packed", columns=8),
+    "float4 blocks of another size": partial(fp4_blocks, block=8, columns=30),
+    "float8 blocks of another size": partial(fp8_blocks, block=128, columns=130),
+    **{
+        f"GatherBlockQuantized {data_type} {shape} {block}": partial(
+            gather_floats, data_type, shape, block
+        )
+        for data_type in ("float8e4m3fn", "float8e5m2", "float4e2m1")
+        for shape, block in (((11, 3), 16), ((11, 1), 0), ((1, 1), 0), ((1, 3), 16))
+    },
+    "QONNX Quant of one bit": partial(qonnx_quant_of_one_bit),
 }
 
 
@@ -498,7 +732,7 @@ def test_codes_lie_within_the_limits_of_their_quantization(key):
 def test_codes_are_of_the_type_that_the_record_names(key):
     parameter = the_parameter(form_of(key))
     bits = np.dtype(numpy_dtype(parameter.data_type))
-    if parameter.data_type.startswith(("uint2", "uint4")):
+    if parameter.data_type in ("uint2", "uint4"):
         assert parameter.codes.dtype in (bits, np.uint8)
     else:
         assert parameter.codes.dtype == bits
@@ -578,6 +812,41 @@ def test_the_identity_times_the_weight_is_the_weight(op_type, attributes):
     np.testing.assert_allclose(the_parameter(form).values, form.values, rtol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("block", [0, 16])
+@pytest.mark.parametrize("zero", [False, True])
+def test_each_expert_is_what_onnxruntime_multiplies_by(bits, block, zero):
+    """fc2 hands on what fc1 makes of the identity, one expert after another."""
+    form = moe(2, bits=bits, block=block, zero=zero, rows=32)
+    experts, rows, columns = form.values.shape
+    model = onnx.ModelProto()
+    model.CopyFrom(form.model)
+    made = model.graph.node[0]
+    made.input[5], made.input[6] = "q5", "s5"
+    for name, value in (("activation_type", "identity"), ("normalize_routing_weights", 1)):
+        made.attribute.append(helper.make_attribute(name, value))
+    identity = 2 ** (bits - 1) + np.eye(rows, dtype=np.uint8)
+    as_bits = identity[..., None] >> np.arange(bits, dtype=np.uint8) & 1
+    blob = np.packbits(as_bits.reshape(rows, -1), axis=-1, bitorder="little")
+    ones = np.ones((experts, rows, columns // block) if block else (experts, rows), np.float32)
+    for name, array in (("q5", np.stack([blob] * experts)), ("s5", ones)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model.graph.input[0].CopyFrom(
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, (columns, columns))
+    )
+    model.graph.input[1].CopyFrom(
+        helper.make_tensor_value_info("router", TensorProto.FLOAT, (columns, experts))
+    )
+    model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    products = []
+    for expert in range(experts):
+        router = np.full((columns, experts), -10, np.float32)
+        router[:, expert] = 10
+        feeds = {"x": np.eye(columns, dtype=np.float32), "router": router}
+        products.append(run_onnxruntime(model, feeds, ["y"])[0].T)
+    np.testing.assert_allclose(the_parameter(form).values, np.stack(products), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
 def test_nothing_times_the_weight_plus_the_bias_is_the_bias(alpha):
     model = qgemm("bias", alpha=alpha).model
@@ -648,6 +917,32 @@ def with_attribute(make: Callable[[], Form], name: str, value: object) -> onnx.M
     return model
 
 
+def unequal_experts() -> onnx.ModelProto:
+    """fc2 has 16 rows, so fc1 has 16 columns: 8 bits each, not 4."""
+    inputs = ["x", "router", "q2", "s2", "", "q5", "s5"]
+    arrays = {
+        "q2": codes("uint8", 3, 6, 16), "s2": scales(3, 6),
+        "q5": codes("uint8", 3, 16, 6), "s5": scales(3, 16),
+    }  # fmt: skip
+    made = node("QMoE", inputs, ["y"], domain=MICROSOFT, weights_prepacked=0)
+    return make_model([made], arrays, inputs={"x": (2, 16), "router": (2, 3)})
+
+
+def short_zero_point() -> onnx.ModelProto:
+    model = moe(2, zero=True).model
+    tensor = next(t for t in model.graph.initializer if t.name == "z")
+    array = onnx.numpy_helper.to_array(tensor)[:, :2].copy()
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, "z"))
+    return model
+
+
+def float4_as_int8() -> onnx.ModelProto:
+    model = fp4_blocks().model
+    tensor = next(t for t in model.graph.initializer if t.name == "B")
+    tensor.data_type = TensorProto.INT8
+    return model
+
+
 UNREADABLE = {
     "prepacked MatMulNBits": (prepacked, "prepacked"),
     "MatMulNBits of another K": (wrong_blob, "K=56"),
@@ -673,7 +968,20 @@ UNREADABLE = {
     "QLinearConv without scale": (
         lambda: without_inputs(partial(qlinear_conv, "", "weight"), 4), "QLinearConv"),
     "Quant of an unknown rounding": (
-        lambda: with_attribute(qonnx_quant, "rounding_mode", "UP"), "'UP'"),
+        lambda: with_attribute(qonnx_quant, "rounding_mode", "DICE"), "'DICE'"),
+    "Quant of an unknown attribute": (
+        lambda: with_attribute(qonnx_quant, "saturate", 0), "attribute 'saturate' of Quant"),
+    "DequantizeLinear of an unknown attribute": (
+        lambda: with_attribute(partial(dequantized_in, ""), "mirrored", 1), "'mirrored'"),
+    "MatMulNBits of an unknown attribute": (
+        lambda: with_attribute(matmul_nbits, "weight_order", 1), "'weight_order' of MatMulNBits"),
+    "MatMulNBits of 9 bits": (lambda: with_attribute(matmul_nbits, "bits", 9), "9 bits"),
+    "QMoE of 3 bits in one projection": (
+        lambda: with_attribute(partial(moe, 2), "fc1_expert_weight_bits", 3), "3 bits"),
+    "QMoE of a zero-point of another length": (short_zero_point, "zero-point has shape (3, 2)"),
+    "float8 experts without a scale": (
+        lambda: without_inputs(partial(fp8_experts, 2), 4), "input 15 of QMoE"),
+    "float4 weights that are no bytes": (float4_as_int8, "not rows of bytes"),
 }  # fmt: skip
 
 
@@ -683,6 +991,14 @@ def test_what_cannot_be_read_is_listed_with_operator_and_reason(kind):
     layer = the_layer(make())
     assert layer.weight is None
     assert any(reason in text for text in map(describe_refusal, layer.not_understood))
+
+
+def test_experts_whose_columns_are_not_the_rows_of_fc2_are_refused():
+    layer = the_layer(unequal_experts())
+    assert layer.parameter("weight") is None
+    assert any(
+        "fc2 leads back to 16" in text for text in map(describe_refusal, layer.not_understood)
+    )
 
 
 def read_everything(model: onnx.ModelProto) -> None:

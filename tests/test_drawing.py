@@ -20,7 +20,7 @@ def drawn(monkeypatch) -> list[tuple]:
     """What is drawn from now on, each with a cache of its own."""
     calls = []
     charts = {
-        name: replace(chart, render=lambda *asked, name=name: calls.append((name, *asked[1:])))
+        name: replace(chart, prepare=lambda *asked, name=name: calls.append((name, *asked[1:])))
         for name, chart in LAYER_CHARTS.items()
     }
     monkeypatch.setattr(drawing, "LAYER_CHARTS", charts)

@@ -92,6 +92,8 @@ def test_every_weight_is_what_onnxruntime_computes_with(folder, monkeypatch, cap
     tally = numbers(capsys.readouterr().out)
     assert (tally["files"], tally["skipped"]) == (9, 0)
     assert (tally["wrong"], tally["silent"], tally["no oracle"]) == (0, 0, 0)
+    assert tally["constants"] > 0
+    assert tally["silent constants"] == 0
     # convnet holds three weights, mlp two, in every variant.
     assert tally["expected"] == 5 * 3 + 4 * 2
     assert tally["exact"] + tally["close"] >= 0.99 * tally["expected"]
@@ -123,6 +125,7 @@ def test_a_weight_that_is_never_listed_is_reported_as_silent(folder, monkeypatch
     printed = capsys.readouterr().out
     assert "SILENT convnet.qdq.onnx: Conv 'conv10'" in printed
     assert numbers(printed)["silent"] == 1
+    assert numbers(printed)["silent constants"] == 1
 
 
 def test_a_weight_that_is_not_understood_is_counted_apart(tmp_path, monkeypatch, capsys):
@@ -300,3 +303,12 @@ def test_a_reader_that_crashes_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: done)
     assert run(module, monkeypatch, tmp_path) == 1
     assert "FAILED exit 1: ['RecursionError: as planted']" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------- memory.py
+
+
+def test_every_form_is_scanned_within_its_memory(capfd):
+    assert command("memory").main(["--megabytes", "1"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.count("× a file of") == len(command("memory").forms(64))

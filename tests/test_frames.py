@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +39,34 @@ def luminance(color: str | tuple[float, ...]) -> float:
 
 @pytest.mark.parametrize(("page", "brighter"), [("#ffffff", False), ("#181c1a", True)])
 def test_text_is_legible_on_the_light_and_on_the_dark_page(page, brighter):
-    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", frames.PAGE_STYLE)
+    css = Path(frames.__file__).with_name("page.css").read_text(encoding="utf-8")
+    (factor,) = re.findall(r"\.dark .* brightness\(([\d.]+)\)", css)
     ink = tuple(min(1, part * (float(factor) if brighter else 1)) for part in to_rgb(style.INK))
     light, dark = sorted((luminance(ink), luminance(page)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_layers_name_is_an_element_with_the_whole_name_on_hover_and_no_link():
+    framed = frames.frame_name("http://a.b/<x>", "…<x>")
+    assert framed == (
+        '<span class="playground-name" title="http://a.b/&lt;x&gt;">…&lt;x&gt;</span>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "filled"), [(0.5, "50.0%"), (2.0, "100.0%"), (float("nan"), "0.0%"), (None, "0.0%")]
+)
+def test_a_bar_is_filled_as_far_as_its_number_and_never_beyond_its_ends(part, filled):
+    assert f"--part:{filled}" in frames.frame_bar(part, "<1%")
+    assert "&lt;1%" in frames.frame_bar(part, "<1%")
+
+
+def test_a_finding_that_is_cut_is_whole_on_hover():
+    assert 'title="✕ &lt;long&gt;"' in frames.frame_cut("✕ <long>")
+
+
+def test_over_a_picture_there_is_a_place_for_what_answers_to_the_pointer():
+    shown = frames.frame_picture(style.Picture(b"drawn", "x"))
+    assert "<figure><img" in shown
+    css = Path(frames.__file__).with_name("page.css").read_text(encoding="utf-8")
+    assert re.search(r"\.playground-chart figure \{ position: relative;", css)

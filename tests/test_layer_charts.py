@@ -105,7 +105,7 @@ def test_counts_that_one_bin_holds_are_logarithmic_where_the_chart_decides(monke
     monkeypatch.setattr(
         layer_charts,
         "render_histograms",
-        lambda histograms, *, log, about: drawn.append(log) or layer_charts.Picture(b"", ""),
+        lambda histograms, *, log, **_: drawn.append(log) or layer_charts.Picture(b"", ""),
     )
     histograms = layer_charts.LAYER_CHARTS["histograms"]
     for weight in (np.linspace(-1, 1, 40), np.append(np.zeros(39), 1)):

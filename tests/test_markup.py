@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from playground.utils import markup
+from playground.utils.tables import TERMS
 
 
 def test_nothing_of_a_name_is_markup_and_nothing_turns_the_text():
@@ -34,3 +36,21 @@ def test_what_is_folded_has_its_title_as_plain_text():
     assert markup.fold("<3", "<p>body</p>", "x") == (
         '<details class="x"><summary>&lt;3</summary><p>body</p></details>'
     )
+
+
+def test_a_term_has_its_meaning_where_it_is_first_said():
+    text = markup.explain_terms("2 layers of 3 layers lose 6 dB < all")
+    assert text.count("<abbr") == 2
+    assert text.index(f'title="{markup.escape(TERMS["layer"])}">layers</abbr>') < text.index("of 3")
+    assert text.endswith("&lt; all")
+
+
+@pytest.mark.parametrize(
+    "name", ["/scale/Mul", "encoder.layer.0", "a-scale", "scale_1", "rescaled"]
+)
+def test_a_part_of_a_name_is_no_term(name):
+    assert markup.explain_terms(name) == name
+
+
+def test_terms_are_the_only_markup_in_what_is_explained():
+    assert "<img" not in markup.explain_terms("<img src=x> scale")

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparisons_for_tests import compare_equal
-from measured_for_tests import compare_measured, make_outputs
+from measured_for_tests import make_outputs
 
 from playground.utils.page import measuring_outputs, shared_runs
-from playground.utils.page.measuring_outputs import RunSetters, frame_loss, show_news
+from playground.utils.page.measuring_outputs import RunSetters, frame_news, frame_trust, show_news
 from playground.utils.page.shared_runs import News, RunOn, Wish
 from playground.utils.parameter_inspector import (
     Progress,
     compare,
-    find_problems,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +36,7 @@ def offer(comparison, run_on=SYNTHETIC) -> str:
 def test_the_offer_names_what_is_run_and_the_level_that_can_be_chosen():
     text = offer(compare_equal())
     assert "Measure on synthetic inputs" in text
-    assert "What INT8 loses at the output" in text
+    assert "runs of the network" in text
     assert "with onnxruntime's default optimizations of the graph" in text
 
 
@@ -75,25 +74,22 @@ def test_it_is_measured_when_every_variant_is_and_wholly():
 
 def test_while_it_runs_the_page_tells_runs_left_and_what_is_known():
     news = News("INT8", 2, 3, progress=Progress(12, 30, make_outputs()))
-    text = html.unescape(show_news(news).text)
+    text = html.unescape(frame_news(news))
     assert 'max="42" value="12"' in text
     assert "INT8 (2 of 3)" in text
     assert "12 runs done, 30 left" in text
 
 
 def test_who_waits_for_another_measuring_is_told():
-    assert "Waiting: 1 measuring before this one." in show_news(News("INT8", 1, 1, ahead=1)).text
-    assert "Waiting" not in show_news(News("INT8", 1, 1)).text
-    assert show_news(None).text
+    assert "Waiting: 1 measuring before this one." in frame_news(News("INT8", 1, 1, ahead=1))
+    assert "Waiting" not in frame_news(News("INT8", 1, 1))
+    assert "Starting the process" in frame_news(None)
 
 
-def test_what_was_lost_is_the_large_sentence_in_the_colour_of_its_worst_finding():
-    comparison = compare_measured()
-    framed = frame_loss(comparison, "INT8", find_problems(comparison))
-    assert "INT8 keeps 7.0 dB of the output" in framed
-    # Under 10 dB a network is useless.
-    assert "playground-error" in framed
-    assert "playground-fine" in frame_loss(comparison, "INT8", ())
+def test_what_stops_a_measuring_stands_beside_how_far_it_is():
+    stop = measuring_outputs.create_stop_button(threading.Event())
+    text = html.unescape(show_news(None, stop).text)
+    assert text.index("Stop") < text.index("Starting the process")
 
 
 def test_names_of_outputs_are_plain_text():
@@ -101,7 +97,7 @@ def test_names_of_outputs_are_plain_text():
     loss = measuring_outputs.tables.create_output_table(make_outputs())
     assert loss["Output"].tolist() == ["y"]
     outputs = make_outputs(parted_at=script)
-    framed = frame_loss(compare_equal().with_outputs({"INT8": outputs}), "INT8", ())
+    framed = frame_trust(compare_equal().with_outputs({"INT8": outputs}), "INT8")
     assert script not in framed
     assert html.escape(script) in framed
 

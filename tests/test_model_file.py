@@ -34,7 +34,8 @@ from playground.utils.parameter_inspector import (
     load_model,
 )
 from playground.utils.parameter_inspector.reading.constants import ConstantTable
-from playground.utils.parameter_inspector.reading.model_file import MAX_INLINED_NODES, all_nodes
+from playground.utils.parameter_inspector.reading.inlining import MAX_INLINED_NODES
+from playground.utils.parameter_inspector.reading.model_file import all_nodes
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 MODEL = int8_conv().SerializeToString()

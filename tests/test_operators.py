@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import onnx
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from playground.utils.parameter_inspector.operators import (
     MICROSOFT,
@@ -18,12 +19,16 @@ from playground.utils.parameter_inspector.operators import (
 ROWS = [pytest.param(row, id=" ".join(key)) for key, row in OPERATORS.items()]
 WITH_WEIGHT = [row for row in OPERATORS.values() if any(o.slot == "weight" for o in row.operands)]
 # Facts of the place that a row is in, not of the operator.
-OF_THE_DOMAIN = {"domain", "operands", "refusal"}
+OF_THE_DOMAIN = {"domain", "operands", "refusal", "attributes"}
 HOLDING_CODES = {
     row.name
     for row in OPERATORS.values()
     if row.integer_axis is not None or any(o.form is not None for o in row.operands)
 }
+
+
+# Several products in one operator: what they were made from are several layers.
+FUSED = {"QMoE", "MatMulNBitsMlp", "MatMulNBitsQkv"}
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -45,7 +50,7 @@ def test_one_name_means_the_same_in_every_domain(row):
         assert getattr(named, fact) == getattr(row, fact), fact
 
 
-@pytest.mark.parametrize("name", sorted(HOLDING_CODES - {"QMoE"}))
+@pytest.mark.parametrize("name", sorted(HOLDING_CODES - FUSED))
 def test_an_operator_that_holds_codes_shares_its_family_with_one_that_holds_floats(name):
     """Or the layer could not be paired with the one it was made from."""
     family = operator_named(name).family
@@ -59,6 +64,8 @@ def test_an_operator_that_holds_codes_says_how_its_activations_are_quantized(nam
     row = operator_named(name)
     floats_enter = {
         "MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "QMoE", "QEmbedLayerNormalization",
+        "MatMulNBitsMlp", "MatMulNBitsQkv", "MatMulBlockQuantizedFp4Weight",
+        "MatMulBlockQuantizedFp8Weight",
     }  # fmt: skip
     quantized = row.activations is not None or row.is_dynamic or row.integer_axis is not None
     assert quantized != (name in floats_enter)
@@ -88,6 +95,29 @@ def test_a_row_is_a_layer_or_plumbing_or_refused(row):
 def test_no_input_of_an_operator_is_two_things(row):
     operands = [i for o in row.operands if o.slot != "bias" for i in (o.index, *o.extra)]
     assert len(operands) == len(set(operands))
+
+
+CHECKED = [row for row in OPERATORS.values() if row.attributes is not None]
+
+
+def schemas_of(row: Operator) -> list[set[str]]:
+    """Return the attributes of each version that onnx or onnxruntime has of an operator."""
+    if row.domain == "":
+        known = onnx.defs.get_all_schemas_with_history()
+    else:
+        known = onnxruntime_pybind11_state.get_all_operator_schema()
+    return [set(s.attributes) for s in known if (s.domain, s.name) == (row.domain, row.name)]
+
+
+@pytest.mark.parametrize("row", [pytest.param(r, id=f"{r.domain} {r.name}") for r in CHECKED])
+def test_no_attribute_of_an_operators_schema_is_taken_for_unknown(row):
+    for attributes in schemas_of(row):
+        assert attributes <= row.attributes
+
+
+@pytest.mark.parametrize("row", [p for p in ROWS if any(o.form for o in p.values[0].operands)])
+def test_an_operator_that_holds_codes_names_all_attributes_it_may_have(row):
+    assert row.attributes is not None
 
 
 def test_an_operator_that_nothing_is_known_of_has_a_family_of_its_own():

@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from models_for_tests import constant, floats, scales
+from models_for_tests import constant, floats, make_model, scales
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from rewriting_cases import save_convnet
 
-from playground.utils.parameter_inspector import compare_variants, load_model, open_folder
+from playground.utils.parameter_inspector import (
+    Stay,
+    StayReason,
+    compare_variants,
+    load_model,
+    open_folder,
+)
+from playground.utils.parameter_inspector.changing.layer_options import list_options
 from playground.utils.parameter_inspector.changing.originals import (
     read_original,
     read_original_bias,
 )
-from playground.utils.parameter_inspector.changing.planning import list_options
 from playground.utils.parameter_inspector.changing.requantizing import requantize
 from playground.utils.parameter_inspector.changing.schemes import Scheme
 from playground.utils.parameter_inspector.facts import Evidence
@@ -71,7 +78,7 @@ def test_a_layer_that_is_not_surely_the_same_is_left_out(dscnn):
     rows = {**comparison.weights, row: {**comparison.by_variant(row), "UINT8": guess}}
     options, left_out = list_options(replace(comparison, weights=rows), "UINT8")
     assert {option.layer_name for option in options} == set(comparison.weights) - {row}
-    assert left_out == {row: "its float original is not surely the same layer"}
+    assert left_out == (Stay(row, StayReason.UNSURE),)
 
 
 @pytest.fixture
@@ -91,3 +98,21 @@ def test_the_float_bias_is_taken_only_where_todays_is_its_rounding(tmp_path, cur
     bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
     onnx.save(model, current)
     assert bias_found() is None
+
+
+def test_a_float_matrix_is_turned_to_the_frame_of_a_weight_that_is_stored_transposed():
+    """MatMulNBits holds [out, in] where MatMul has [in, out], also where the matrix is square."""
+    for size in ((32, 48), (32, 32)):
+        weight = floats(*size)
+        node = helper.make_node("MatMul", ["x", "w"], ["y"], "matmul")
+        inputs = {"x": (2, size[0])}
+        exact = make_model([node], {"w": weight}, inputs=inputs)
+        quantizer = MatMulNBitsQuantizer(copy_of(exact), block_size=16)
+        quantizer.process()
+        packed = quantizer.model.model
+        comparison = compare_variants({"FP32": load_model(exact), "INT4": load_model(packed)})
+        np.testing.assert_array_equal(read_original(comparison, "INT4", "matmul"), weight.T)
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    return onnx.ModelProto.FromString(model.SerializeToString())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import costly_files
 import numpy as np
 import onnx
 import pytest
@@ -21,6 +24,14 @@ from playground.utils.parameter_inspector import (
     list_layers,
     load_model,
 )
+from playground.utils.parameter_inspector.budgets import (
+    STEPS_BETWEEN_LOOKS,
+    Budget,
+    OutOfTimeError,
+    limited,
+)
+from playground.utils.parameter_inspector.reading.constants import constants_of
+from playground.utils.parameter_inspector.reading.protobuf_fields import read_without_payloads
 
 # --------------------------------------------------------------- large tensors stay in the file
 
@@ -133,3 +144,66 @@ def test_a_truncated_file_of_large_tensors_is_refused_in_one_sentence(tmp_path, 
         list_layers(load_model(tmp_path / "cut.onnx"))
     except ModelFileError as refusal:
         assert is_one_sentence(str(refusal))
+
+
+# --------------------------------------------------------------- odd files
+
+
+def first_weight(content: bytes, folder: Path) -> np.ndarray:
+    """Return the first initializer of a file as `load_model` reads it."""
+    (folder / "m.onnx").write_bytes(content)
+    model = load_model(folder / "m.onnx")
+    (value,) = model.graph.initializers.values()
+    return constants_of(model).get(value).read()
+
+
+@pytest.mark.parametrize("sizes", [(2048, 2048), (2048, 64), (64, 2048), (2048, 64, 2048, 2048)])
+def test_of_several_payloads_the_last_counts_as_protobuf_has_it(tmp_path, sizes):
+    payloads = [np.full(n, i, np.int8).tobytes() for i, n in enumerate(sizes)]
+    header = b"\x08" + costly_files.varint(sizes[-1]) + b"\x10\x03" + costly_files.field(8, b"w")
+    tensor = header + b"".join(costly_files.field(9, payload) for payload in payloads)
+    content = costly_files.in_graph(costly_files.field(5, tensor))
+    parsed = onnx.ModelProto.FromString(content).graph.initializer[0]
+    np.testing.assert_array_equal(first_weight(content, tmp_path), numpy_helper.to_array(parsed))
+
+
+NUMBERS = {
+    "varints": b"\x38\x01" * 3000 + b"\x38\xff\xff\x03" * 3000,
+    "long tags": b"\x88\x7d\x05" * 3000,
+    "four bytes": b"\x25\x00\x00\x80\x3f" * 3000,
+    "eight bytes": b"\x51abcdefgh" * 3000,
+    "in turn": b"\x38\x01\x25\x00\x00\x80\x3f\x51abcdefgh\x88\x7d\x05" * 2000,
+    "between strings": (b"\x38\x01\x38\x02" + b"\x62\x02hi") * 3000,
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize("padding", [0, 1, 7])
+def test_numbers_that_are_passed_over_are_those_that_protobuf_parses(tmp_path, kind, padding):
+    tensor = NUMBERS[kind] + b"\x10\x07" + costly_files.field(8, b"w" * (padding + 1))
+    content = costly_files.in_graph(costly_files.field(5, tensor))
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert read_without_payloads(tmp_path / "m.onnx") == onnx.ModelProto.FromString(content)
+
+
+def test_a_place_of_its_own_is_found_among_numbers(tmp_path):
+    """A tensor says that its bytes lie elsewhere in a field that is a number."""
+    numbers = b"\x38\x01" * 3000
+    tensor = numbers + b"\x70\x01" + numbers + costly_files.field(9, bytes(2048))
+    content = costly_files.in_graph(costly_files.field(5, tensor))
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert read_without_payloads(tmp_path / "m.onnx") == onnx.ModelProto.FromString(content)
+
+
+def test_numbers_that_are_cut_off_are_refused(tmp_path):
+    tensor = b"\x38\x01" * 3000 + b"\x38\xff"
+    (tmp_path / "m.onnx").write_bytes(costly_files.in_graph(costly_files.field(5, tensor)))
+    with pytest.raises(ModelFileError, match="not a complete ONNX file"):
+        load_model(tmp_path / "m.onnx")
+
+
+def test_a_walk_through_fields_is_charged(tmp_path):
+    content = costly_files.empty_unknown_fields(2 * STEPS_BETWEEN_LOOKS)
+    (tmp_path / "m.onnx").write_bytes(content)
+    with limited(Budget(seconds=-1)), pytest.raises(OutOfTimeError):
+        load_model(tmp_path / "m.onnx")

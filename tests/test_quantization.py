@@ -35,7 +35,7 @@ from playground.utils.parameter_inspector.quantization import (
     is_integer,
     numpy_dtype,
 )
-from playground.utils.parameter_inspector.reading.constants import quantization_of
+from playground.utils.parameter_inspector.reading.computed import quantization_of
 
 INTEGERS = ("int2", "uint2", "int4", "uint4", "int8", "uint8", "int16", "uint16")
 FLOATS = ("float8e4m3fn", "float8e5m2", "float8e4m3fnuz", "float8e5m2fnuz")

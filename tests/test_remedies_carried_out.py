@@ -22,10 +22,9 @@ from remedies import Method, Network, create_model, create_normal, output_db, qu
 
 from playground.utils.parameter_inspector import (
     compare_variants,
-    create_changes,
     load_model,
     plan_model,
-    save_changed_model,
+    save_moves,
 )
 from playground.utils.parameter_inspector.judging.findings import Finding
 from playground.utils.parameter_inspector.judging.rules import find_problems
@@ -288,7 +287,7 @@ def requantized(write: Write, network: Network, path: Path) -> Path:
     models = {"FP32": load_model(network.path), "INT8": load_model(ill)}
     compared = compare_variants(models)
     plan = plan_model(compared, "INT8", 35.0)
-    save_changed_model(models["INT8"], create_changes(plan, compared, "INT8"), path)
+    save_moves(compared, "INT8", plan.moves, path)
     return path
 
 

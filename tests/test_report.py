@@ -20,7 +20,7 @@ from models_for_tests import floats, make_model
 from onnx import helper
 from planted_findings import plant_finding
 
-from playground.utils import report
+from playground.utils import report, tables
 from playground.utils.exports import escape_unprintable
 from playground.utils.parameter_inspector import compare_variants, list_layers, open_folder
 from playground.utils.parameter_inspector.judging.findings import Finding
@@ -30,9 +30,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 SWITCHES = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking".split()
 TAGS = set(
     "html head meta title style body header h1 p nav a ol li div main section h2 table thead tbody "
-    "tr th td span b code ul article details summary img".split()
+    "tr th td span b code ul article details summary figure img input abbr h3".split()
 )
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -123,8 +123,8 @@ def test_every_tag_is_closed(shipped):
 def test_every_picture_is_a_png_with_a_text_alternative(shipped):
     page = Page(shipped)
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
-    # The heatmap; then, for each layer, its histograms, channels, codes and errors.
-    assert len(pictures) == 1 + 14 * 4
+    # Ranges and damage; then, for each layer, its histograms, channels, codes and errors.
+    assert len(pictures) == 2 + 14 * 4
     for attrs in pictures:
         data = base64.b64decode(str(attrs["src"]).partition(",")[2], validate=True)
         assert data.startswith(b"\x89PNG\r\n\x1a\n")
@@ -307,7 +307,7 @@ def look(browser, path: Path, scheme: str, width: int) -> tuple[int, list[str], 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1024, 1920])
+@pytest.mark.parametrize("width", [390, 1024, 1920])
 @pytest.mark.parametrize("name", ["shipped", "hostile"])
 def test_a_browser_shows_it_offline_within_its_width(
     in_browser, tmp_path, request, name, scheme, width
@@ -326,7 +326,7 @@ def follow_a_link(browser, path: Path) -> tuple[bool, bool]:
     page.goto(path.as_uri())
     target = page.locator("#layer-9")
     before = target.is_visible()
-    page.locator(".ranking a[href='#layer-9']").click()
+    page.locator(".ranking a[href='#layer-9']").first.click()
     target.wait_for(state="visible")
     after = target.is_visible()
     page.close()
@@ -337,3 +337,61 @@ def test_a_link_of_the_ranking_opens_the_layer_it_leads_to(in_browser, tmp_path,
     path = tmp_path / "report.html"
     path.write_text(shipped, encoding="utf-8")
     assert in_browser(follow_a_link, path) == (False, True)
+
+
+def find_clipped(browser, path: Path) -> list[tuple[int, int]]:
+    """Return the tables that are wider than an A4 page when it is printed, of all that is folded.
+
+    Each with its width and the room that it has; no cell may hold more than it shows.
+    """
+    page = browser.new_page(viewport={"width": 718, "height": 1000})  # A4 less its margins, 96 dpi
+    page.goto(path.as_uri())
+    page.emulate_media(media="print")
+    found = page.evaluate(
+        """() => [...document.querySelectorAll("table")].map(table => {
+            const cells = [...table.querySelectorAll("th, td")];
+            const inner = Math.max(...cells.map(c => c.scrollWidth - c.clientWidth));
+            return [table.scrollWidth + Math.max(inner - 1, 0), table.parentElement.clientWidth];
+        })"""
+    )
+    shown = page.locator("details:not([open]) table").first.bounding_box()
+    page.close()
+    assert found
+    assert shown is not None and shown["height"] > 0
+    return [(width, room) for width, room in found if width > room]
+
+
+@pytest.mark.parametrize("name", ["shipped", "hostile"])
+def test_no_table_is_clipped_in_print_and_what_is_folded_is_printed(
+    in_browser, tmp_path, request, name
+):
+    path = tmp_path / "report.html"
+    path.write_text(request.getfixturevalue(name), encoding="utf-8")
+    assert in_browser(find_clipped, path) == []
+
+
+def test_the_report_says_what_the_page_says(shipped):
+    folder = open_folder(ROOT / "models/dscnn")
+    comparison = compare_variants(folder.variants)
+    error = plant_finding(
+        "planted", "error", "UINT8", "/block3/conv_dw/Conv", "So `it` is.", "Do.", {}
+    )
+    ranked = tables.rank_layers(comparison, [error])
+    text = Page(shipped).text
+    for variant in ("INT8", "UINT8"):
+        assert tables.describe_variant_loss(comparison, [error], ranked, variant) in text
+        assert tables.spell_news(comparison, [error], variant) in text
+    for heading in tables.create_ranking(ranked, comparison).table.columns:
+        assert heading in text
+
+
+def test_constants_are_folded_away_behind_a_line_that_counts_them(tmp_path):
+    arrays = {"w": floats(7, 5), "one": np.float32([[3.0]])}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "matmul"),
+        helper.make_node("Mul", ["a", "one"], ["y"], "scaled"),
+    ]
+    onnx.save(make_model(nodes, arrays, inputs={"x": (2, 7)}), tmp_path / "model.onnx")
+    text = write_report(tmp_path)
+    folded = text[text.index("<summary>1 constant or one-dimensional parameter</summary>") :]
+    assert "scaled" in folded[: folded.index("</details>")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,21 @@ from click.testing import CliRunner
 from models_for_running import doubling, looping_while_true, write_fake_child
 
 from playground import cli
-from playground.utils.parameter_inspector import Limits, SamplesError, list_inputs, load_model
+from playground.utils import page
+from playground.utils.parameter_inspector import (
+    Limits,
+    RewriteError,
+    SamplesError,
+    UnavailableError,
+    compare,
+    find_refused,
+    list_inputs,
+    load_model,
+    measure_moves,
+    measure_truth,
+)
+from playground.utils.parameter_inspector.changing import trial_runs
+from playground.utils.parameter_inspector.changing.rewriting import load_whole
 from playground.utils.parameter_inspector.facts import EndingKind
 from playground.utils.parameter_inspector.running import bench
 from playground.utils.parameter_inspector.running.endings import RunEndedError
@@ -132,6 +148,64 @@ def test_who_asked_lives_on_after_a_limit(tmp_path):
     assert not SERVER_TURNS.busy
 
 
+@pytest.mark.parametrize("stands", [0, 1, 2])
+def test_a_change_that_is_tried_on_an_endless_model_ends_in_a_sentence(
+    tmp_path, monkeypatch, stands
+):
+    models = [tmp_path / f"{i}.onnx" for i in range(3)]
+    for i, path in enumerate(models):
+        path.write_bytes(looping_while_true() if i == stands else doubling())
+    np.savez(tmp_path / "s.npz", **ONE_SAMPLE)
+    monkeypatch.setattr(Limits, "for_this_machine", lambda: Limits(run_seconds=0.5))
+    with pytest.raises(RewriteError, match="The model was stopped: it took longer than") as caught:
+        measure_truth(*models, tmp_path / "s.npz")
+    assert str(tmp_path) not in str(caught.value)
+    assert not SERVER_TURNS.busy
+
+
+def test_what_cannot_be_read_is_said_without_a_path_of_the_server(tmp_path):
+    folder = tmp_path / "a folder of mine"
+    folder.mkdir()
+    (folder / "w.bin").write_bytes(bytes(64))
+    path = folder / "q.onnx"
+    path.write_bytes(quantized_beside("w.bin").SerializeToString())
+    model = load_model(path)
+    for lose in ((folder / "w.bin").unlink, path.unlink):
+        lose()
+        with pytest.raises(UnavailableError) as refused:
+            list(find_refused({"q": model}))
+        with pytest.raises(RewriteError) as left:
+            load_whole(path)
+        for caught in (refused, left):
+            assert "of mine" not in str(caught.value) and "/" not in str(caught.value)
+            assert "q.onnx" in str(caught.value)
+
+
+def test_a_process_that_cannot_be_started_is_an_ending(monkeypatch):
+    def refuse(*_args, **_more):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), sys.executable)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(RunEndedError) as caught:
+        Child(LIMITS)
+    sentence = str(caught.value)
+    assert "no process for it can be started: Cannot allocate memory" in sentence
+    assert sys.executable not in sentence
+
+
+def quantized_beside(location: str) -> onnx.ModelProto:
+    """Return a model of one MatMul whose 8 x 8 codes lie in another file."""
+    weight = onnx.TensorProto(name="w", data_type=3, dims=[8, 8], data_location=1)
+    weight.external_data.add(key="location", value=location)
+    scale = onnx.numpy_helper.from_array(np.float32(0.1), "s")
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["w", "s"], ["v"]),
+        onnx.helper.make_node("MatMul", ["x", "v"], ["y"]),
+    ]
+    ends = [[onnx.helper.make_tensor_value_info(n, 1, ["n", 8])] for n in "xy"]
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", *ends, [weight, scale]))
+
+
 # Samples are data too -----------------------------------------------------------------------------
 
 
@@ -164,6 +238,33 @@ def test_a_link_out_of_the_folder_and_a_pipe_are_not_opened(tmp_path, wanted):
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(SamplesError, match="not a regular file"):
         load_samples(tmp_path / "pipe.npz", wanted)
+
+
+@pytest.fixture
+def linked(tmp_path) -> Path:
+    """A network as the page opens it, whose samples are a link out of its folder."""
+    folder = tmp_path / "network"
+    folder.mkdir()
+    for name in ("fp32", "int8"):
+        (folder / f"{name}.onnx").symlink_to(DSCNN / f"{name}.onnx")
+    shutil.copy(DSCNN / "samples.npz", tmp_path / "samples.npz")
+    (folder / "samples.npz").symlink_to(tmp_path / "samples.npz")
+    return folder
+
+
+def test_the_page_follows_no_link_of_samples_out_of_the_folder(linked):
+    comparison = compare([linked / "fp32.onnx", linked / "int8.onnx"])
+    found = page.find_samples(comparison)
+    assert found.samples is None and "link out of the folder" in found.why
+    with pytest.raises(RewriteError, match="link out of the folder"):
+        measure_moves(comparison, "INT8", (), linked / "samples.npz", linked)
+
+
+def test_a_change_is_tried_on_so_many_samples_at_most(monkeypatch):
+    assert trial_runs.MOST_TRIED == 100_000
+    monkeypatch.setattr(trial_runs, "MOST_TRIED", 3)
+    models = [DSCNN / f"{name}.onnx" for name in ("fp32", "int8", "uint8")]
+    assert measure_truth(*models, DSCNN / "samples.npz").sample_count == 3
 
 
 def test_samples_are_compared_with_the_model_before_it_is_started(tmp_path, monkeypatch):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import html
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
-from comparisons_for_tests import HOSTILE, compare_equal, compare_lossy, make_finding
-from measured_for_tests import compare_measured
+from comparisons_for_tests import HOSTILE, make_finding
 
-from playground.utils import tables
 from playground.utils.figures import LAYER_CHARTS, Picture
 from playground.utils.page import shown
-from playground.utils.parameter_inspector import summarize_variant
+from playground.utils.parameter_inspector import group_by_cause
 
 SCRIPT = "<script>1</script>"
 
@@ -38,31 +33,6 @@ def test_a_finding_is_plain_text_but_for_its_code():
     html = shown.write_finding(make_finding("error", variant="<b>"))
     assert "<b>✕ error in &lt;b&gt;: " in html
     assert "What helps: Quantize per-channel, <code>quantize_static(" in html
-
-
-def test_the_worst_severity_gives_the_verdict_its_colour():
-    findings = [make_finding("note"), make_finding("error", "")]
-    ranked = [
-        SimpleNamespace(findings=tuple(findings), variant="INT8", run=None, is_quantized=True)
-    ]
-    text = shown.show_verdict(findings, ranked).text
-    assert text.count("danger") == 2
-    assert "1 error, 1 note" in text
-
-
-def test_layers_of_one_cause_are_one_callout_with_a_list_that_is_closed():
-    findings = [make_finding("error", name) for name in ("conv", "<dense>")]
-    ranked = [SimpleNamespace(findings=(), variant="INT8", run=None, is_quantized=True)]
-    text = shown.show_verdict(findings, ranked).text
-    assert text.count("share one scale for all channels") == 1
-    assert "Each of the 2 findings" in text
-    assert "<dense>" not in text
-
-
-def test_a_finding_about_one_layer_stands_with_the_layer_alone():
-    ranked = [SimpleNamespace(findings=(), variant="INT8", run=None, is_quantized=True)]
-    text = shown.show_verdict([make_finding("error", "conv")], ranked).text
-    assert "What helps" not in text
 
 
 def test_a_table_on_the_page_is_plain_text_with_row_headings():
@@ -119,13 +89,16 @@ def test_every_chart_of_a_layer_has_its_caption_above_it():
     assert set(LAYER_CHARTS) < set(shown.render_captions())
 
 
-def test_a_card_measures_each_file_against_the_first():
-    summaries = [summarize_variant(*one) for one in compare_equal().variants.items()]
-    cards = shown.show_summaries(summaries)
-    assert ["smaller" in card.text or "larger" in card.text for card in cards] == [False, True]
+def test_layers_of_one_cause_are_told_once_with_each_in_a_list_that_is_closed():
+    findings = [make_finding("error", name) for name in ("conv", "<dense>")]
+    (group,) = group_by_cause(findings)
+    text = shown.write_group(group)
+    assert text.count("share one scale for all channels") == 1
+    assert "<summary>Each of the 2 findings</summary>" in text
+    assert "<dense>" not in text
 
 
-def test_weights_that_look_fine_are_no_green_light_before_the_activations_are_measured():
-    for comparison, kind in ((compare_lossy(), "info"), (compare_measured(), "success")):
-        ranked = tables.rank_layers(comparison, [])
-        assert f'"{kind}"' in html.unescape(shown.show_verdict([], ranked).text)
+def test_the_words_behind_a_question_mark_are_plain_text():
+    assert shown.frame_help("<a>", "<b>") == (
+        '<details class="playground-help"><summary>&lt;a&gt;</summary><p>&lt;b&gt;</p></details>'
+    )

@@ -10,6 +10,7 @@ import pytest
 from playground.utils import spelling
 from playground.utils.parameter_inspector import METRICS
 from playground.utils.parameter_inspector.measuring.metrics import MetricKind
+from playground.utils.spelling import format_tick
 
 
 @pytest.mark.parametrize(
@@ -102,3 +103,70 @@ def test_a_sentence_begins_with_a_capital_but_for_a_name_that_has_none():
 )
 def test_a_share_that_is_not_0_is_never_written_as_0(share, text):
     assert spelling.format_share(share) == text
+
+
+# Names --------------------------------------------------------------------------------------------
+
+LONG = [
+    f"/model/model.0/auto_model/encoder/layer.{i}/{part}"
+    for i in range(12)
+    for part in (
+        "attention/self/query/MatMul",
+        "attention/self/key/MatMul",
+        "attention/output/dense/MatMul",
+        "intermediate/dense/MatMul",
+        "output/dense/MatMul",
+        "output/LayerNorm/LayerNormalization",
+    )
+]
+
+
+@pytest.mark.parametrize("length", [12, 27, 30])
+def test_no_two_names_are_shortened_to_the_same(length):
+    short = spelling.shorten_uniquely(LONG, length)
+    assert list(short) == LONG
+    assert len(set(short.values())) == len(LONG)
+    assert max(map(len, short.values())) < max(map(len, LONG))
+
+
+def test_what_tells_a_name_from_the_others_stays():
+    short = spelling.shorten_uniquely(LONG, 30)
+    for name in LONG:
+        layer = name.split("/")[5]
+        assert f"{layer}/" in short[name]
+        assert "model.0" not in short[name]
+        assert short[name].startswith("…")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["conv", "relu"],
+        ["a" * 100, "a" * 99 + "b"],
+        ["x" * 40 + f"{i:03}" + "y" * 40 for i in range(20)],
+        [f"{i}" + "/same/long/path/of/a/layer/Conv" for i in range(3)],
+        ["", "/", "//", "…"],
+    ],
+)
+def test_names_of_any_form_stay_apart(names):
+    short = spelling.shorten_uniquely(names)
+    assert len(set(short.values())) == len(names)
+
+
+def test_a_short_name_is_whole():
+    assert spelling.shorten_uniquely(["conv", "block/conv"]) == {
+        "conv": "conv",
+        "block/conv": "block/conv",
+    }
+    assert spelling.cut_middle("abcdefgh", 5) == "ab…gh"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"), (-0.25, "−0.25"), (1000, "1,000"), (120_000, "120k"), (1e7, "10M"),
+        (-2.5e9, "−2.5G"), (2e-5, "2·10⁻⁵"), (1e-7, "1·10⁻⁷"), (3e15, "3·10¹⁵"),
+    ],
+)  # fmt: skip
+def test_a_number_at_an_axis_is_short_and_has_no_exponent_of_a_computer(number, text):
+    assert format_tick(number) == text

@@ -71,14 +71,6 @@ def test_a_long_name_is_cut_in_the_middle_and_keeps_both_ends():
     assert all(len(style.shorten("x" * 300, n)) == n for n in range(3, 40))
 
 
-def test_labels_that_would_be_alike_lose_the_beginning_that_all_share():
-    names = [f"/encoder/layer.{i}/attention/output/MatMul" for i in range(10, 16)]
-    labels = style.shorten_together(names)
-    assert labels[0].startswith("…10/")
-    assert len(set(labels)) == 6
-    assert style.shorten_together(["stem", "head"]) == ["stem", "head"]
-
-
 def test_a_character_without_a_glyph_becomes_a_box_and_lines_become_one():
     assert style.shorten("a\n b层\x00") == "a b□□"
 
@@ -98,4 +90,27 @@ def test_the_ticks_stand_as_texts_where_the_axes_would_have_them_and_none_outsid
 def test_a_picture_is_a_png_of_the_pixels_that_were_drawn():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4), np.uint8)
     with Image.open(io.BytesIO(style.encode_png(pixels))) as image:
-        np.testing.assert_array_equal(np.asarray(image), pixels)
+        np.testing.assert_array_equal(np.asarray(image.convert("RGBA")), pixels)
+
+
+def test_of_more_colours_than_a_byte_can_name_the_most_frequent_stay_exact():
+    rare = np.random.default_rng(0).integers(0, 256, (40, 40, 4), np.uint8)
+    pixels = np.concatenate([np.full((40, 60, 4), (76, 143, 208, 255), np.uint8), rare], axis=1)
+    with Image.open(io.BytesIO(style.encode_png(pixels))) as image:
+        shown = np.asarray(image.convert("RGBA"))
+    np.testing.assert_array_equal(shown[:, :60], pixels[:, :60])
+    assert len(np.unique(shown.reshape(-1, 4), axis=0)) == style.MOST_COLORS
+
+
+def test_a_shade_that_has_no_place_is_shown_as_the_nearest_that_has_one():
+    colors = np.array([[0, 0, 0, 255], [250, 250, 250, 255], [9, 9, 9, 255]], np.uint8)
+    found, indices = style.index_colors(colors[np.array([[0, 0, 0, 1, 1, 2]])], 2)
+    np.testing.assert_array_equal(found[indices][0, -1], colors[0])
+
+
+def test_the_ticks_of_a_panel_are_drawn_as_texts_in_every_picture():
+    figure, ((ax,),) = style.add_panels(["one"])
+    ax.set(xlim=(0, 3), ylim=(0, 50))
+    style.to_png(figure)
+    assert not [*ax.get_xticks(), *ax.get_yticks()]
+    assert {"0", "10", "50"} <= {text.get_text() for text in ax.texts}

@@ -67,11 +67,11 @@ def test_a_hostile_name_and_a_weight_without_channels_draw():
 
 
 def test_the_curve_marks_today_and_the_target():
-    plan = choose(OPTIONS, {}, target_sqnr_db=28.0)
+    plan = choose(OPTIONS, (), target_sqnr_db=28.0)
     ax = trial_charts.plot_trade_off(plan)
     curve, current, chosen, limit = ax.lines
     np.testing.assert_array_equal(curve.get_xdata(), [p.byte_count for p in plan.curve])
-    np.testing.assert_array_equal(curve.get_ydata(), [p.worst_sqnr_db for p in plan.curve])
+    np.testing.assert_array_equal(curve.get_ydata(), [p.level_db for p in plan.curve])
     assert (current.get_xdata()[0], current.get_ydata()[0]) == (1100, 1.0)
     assert (chosen.get_xdata()[0], chosen.get_ydata()[0]) == (1150, 30.0)
     assert set(limit.get_ydata()) == {20.0}

@@ -62,7 +62,7 @@ def test_the_candidates_say_what_they_gain_cost_and_whether_they_run():
 
 
 def test_a_plan_is_a_row_for_each_change_and_a_sentence_for_all():
-    plan = choose(OPTIONS, {}, target_sqnr_db=28.0)
+    plan = choose(OPTIONS, (), target_sqnr_db=28.0)
     assert trial_tables.create_change_table(plan).values.tolist() == [
         [
             "bad",
@@ -79,26 +79,26 @@ def test_a_plan_is_a_row_for_each_change_and_a_sentence_for_all():
 
 
 def test_a_plan_that_changes_nothing_and_one_that_misses_its_target_say_so():
-    assert trial_tables.summarize_plan(choose(OPTIONS, {}, 0.5)).startswith(
+    assert trial_tables.summarize_plan(choose(OPTIONS, (), 0.5)).startswith(
         "No layer has to change: "
     )
-    (sentence,) = trial_tables.explain_unreachable(choose(OPTIONS, {}, 50.0))
+    (sentence,) = trial_tables.explain_unreachable(choose(OPTIONS, (), 50.0))
     assert sentence.startswith(f"{HOSTILE}: its worst channel reaches at most 45.0 dB")
-    (sentence,) = trial_tables.explain_unreachable(choose(OPTIONS, {}, target_bytes=5))
+    (sentence,) = trial_tables.explain_unreachable(choose(OPTIONS, (), target_bytes=5))
     assert sentence == "The weights take at least 700 bytes, more than 5."
 
 
 def test_the_sliders_reach_from_the_cheapest_to_the_best_and_begin_where_it_stops_to_hurt():
-    curve = choose(OPTIONS, {}, 0.0).curve
+    curve = choose(OPTIONS, (), 0.0).curve
     assert curve[0] == TradeOff(700, 1.0)
-    assert trial_tables.list_sqnr_targets(curve) == (1, 45, 30)
+    assert trial_tables.list_sqnr_targets(curve) == (1, 60, 30)
     assert trial_tables.list_sqnr_targets([TradeOff(9, 40.5), TradeOff(9, math.inf)]) == (
         40,
         41,
         40,
     )
     assert trial_tables.list_sqnr_targets([]) == (0, 1, 1)
-    sizes = trial_tables.list_size_targets(choose(OPTIONS, {}, 0.0))
+    sizes = trial_tables.list_size_targets(choose(OPTIONS, (), 0.0))
     assert sizes == sorted({700, 750, 1100, 1150, 1200} & set(sizes))
     assert {700, 1100} <= set(sizes)
 

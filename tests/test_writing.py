@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from onnx import helper
 from playground.utils import exports, tables
 from playground.utils.page import writing
 from playground.utils.parameter_inspector import Comparison, compare_variants, open_folder
-from playground.utils.parameter_inspector.changing.planning import choose, list_options
-from playground.utils.parameter_inspector.changing.rewriting import create_change, create_changes
+from playground.utils.parameter_inspector.changing.layer_options import list_options
+from playground.utils.parameter_inspector.changing.planning import choose
 from playground.utils.parameter_inspector.changing.schemes import Scheme
+from playground.utils.parameter_inspector.changing.writability import requantize_layer
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = '<img src=x onerror="window.hacked=1">'
@@ -50,7 +52,7 @@ def save_pair(folder: Path, **options: object) -> None:
 
 def change_layer(comparison: Comparison):
     """Return what makes the one layer of `save_pair` int4."""
-    return partial(create_change, comparison, "INT8", HOSTILE, Scheme("int4"))
+    return partial(requantize_layer, comparison, "INT8", HOSTILE, Scheme("int4"))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,7 @@ def test_a_changed_model_is_written_wherever_its_weights_lie_and_never_into_the_
     save_pair(tmp_path, save_as_external_data=external, location="w", size_threshold=0)
     before = sorted(tmp_path.iterdir())
     comparison = compare(tmp_path)
-    model = comparison.variants["INT8"]
-    shown = writing.write_file(change_layer(comparison), model, "changed.onnx")
+    shown = writing.write_file(change_layer(comparison), comparison, "INT8", "changed.onnx")
     assert "The file is ready" in shown.text
     assert sorted(tmp_path.iterdir()) == before
     assert "<img src=x" not in shown.text
@@ -92,19 +93,19 @@ def test_a_changed_model_is_written_wherever_its_weights_lie_and_never_into_the_
 def test_what_cannot_be_written_or_run_is_a_sentence(tmp_path):
     save_pair(tmp_path)
     comparison, folder = compare(tmp_path), open_folder(tmp_path)
-    change = next(iter(change_layer(comparison)().values()))
-    model = comparison.variants["INT8"]
-    shown = writing.write_file(lambda: {HOSTILE[1:]: change}, model, "changed.onnx")
-    assert "This cannot be written: the model has no layer" in shown.text
+    (move,) = change_layer(comparison)()
+    moves = [replace(move, quantizers=(replace(move.quantizers[0], index=9),))]
+    shown = writing.write_file(lambda: moves, comparison, "INT8", "changed.onnx")
+    assert "This cannot be written: tensor" in shown.text
+    assert "it was made for another file" in shown.text
     shown = writing.run_on_samples(change_layer(comparison), comparison, "INT8", folder)
     assert "This cannot be measured: samples" in shown.text
 
 
 def test_the_samples_confirm_the_plan_for_the_network_that_uint8_ruins(dscnn):
     plan = choose(*list_options(dscnn, "UINT8"), target_sqnr_db=30)
-    create = partial(create_changes, plan, dscnn, "UINT8")
     folder = open_folder(ROOT / "models" / "dscnn")
-    shown = writing.run_on_samples(create, dscnn, "UINT8", folder).text
+    shown = writing.run_on_samples(lambda: plan.moves, dscnn, "UINT8", folder).text
     for words in ("180 of 180, 100.0%", "71 of 180, 39.4%", "2.0 dB", "37.1 dB"):
         assert words in shown
 

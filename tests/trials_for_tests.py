@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from playground.utils.parameter_inspector import Quantizer, QuantizerKind
 from playground.utils.parameter_inspector.changing.candidates import Candidate
-from playground.utils.parameter_inspector.changing.planning import LayerOptions
+from playground.utils.parameter_inspector.changing.layer_options import LayerOptions
 from playground.utils.parameter_inspector.changing.schemes import Scheme
 from playground.utils.parameter_inspector.changing.trials import Outcome, Trial
 
@@ -23,8 +24,12 @@ PROPOSED = Outcome(
 TRIAL = Trial(np.array([-1.0, 0.0, 1.0, 2.0]), np.array([3, 5, 4]), CURRENT, PROPOSED, None)
 
 
+def weight_quantizer(row: str) -> Quantizer:
+    return Quantizer(0, QuantizerKind.WEIGHT, f"{row}.weight", (row,), "int8")
+
+
 def layer(row: str, *candidates: Candidate, current: Candidate) -> LayerOptions:
-    return LayerOptions(row, f"{row}_q", f"{row}.weight", (4, 3), 0, current, candidates)
+    return LayerOptions(row, weight_quantizer(row), f"{row}.weight", (4, 3), 0, current, candidates)
 
 
 def candidate(worst: float, size: int, gain: float = 0.0, **scheme: object) -> Candidate:

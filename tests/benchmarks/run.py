@@ -50,14 +50,23 @@ GOALS: dict[str, float] = {
     "10 GB: memory": 1.0,
     "5,000 layers: open and scan": 2.0,
     "5,000 layers: switch": 3.0,
+    "start: cold, to the verdict": 1.5,
+    "start: warm, to the verdict": 1.5,
+    "start: --help": 0.3 / 0.2,
+    "check: processor time": 1.0 / 0.6,
+    "report of 14 layers: time": 4.0 / 7.8,
+    "report of 200 layers: time": 12.0 / 20.0,
+    "report of 200 layers: size": 1.0,
     "viewers: p95 of a switch": 1.0 / 13.0,
     "viewers: memory of each": 1.0,
     "viewers: not their own pictures": 0.0,
     "viewers: errors": 0.0,
 }
 # --quick: machines are noisy, and what costs the same for every size weighs more in small models.
-QUICK_MARGIN = 8.0
+QUICK_MARGIN = 12.0
 
+VERDICT = "share one scale for all channels"  # what the page finds in these models
+SHIPPED_VERDICT = "channels that use only a few codes"  # ... and in the shipped one
 MEMORY_ROOM = 64 * MB
 SESSION_BYTES = 10 * MB
 
@@ -246,7 +255,71 @@ def measure_picture(folder: Path) -> Reading:
     return Reading(ours.seconds, ours.peak, measure(draw_bars, 1).seconds)
 
 
+CHECKED = ROOT / "models" / "dscnn"
+
+
+def time_children(command: Sequence[str | Path]) -> Callable[[], None]:
+    """Return what runs a command of ours to its end; a check may find something."""
+    asked = [sys.executable, *map(str, command)]
+
+    def run() -> None:
+        done = subprocess.run(asked, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=STEP_SECONDS)
+        assert done.returncode in (0, 1), asked
+
+    return run
+
+
+def children_seconds() -> float:
+    """Return the processor time of the processes that were started and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def measure_check(folder: Path) -> Reading:
+    """The processor time of `check`, and beside it that of importing what it reads files with."""
+    check = time_children(["-m", "playground", "check", *model_files(folder)])
+    libraries = time_children(["-c", "import onnx, onnx_ir"])
+    ours = measure(check, 5, children_seconds)
+    return Reading(ours.seconds, 0, measure(libraries, 5, children_seconds).seconds)
+
+
+def measure_help(folder: Path) -> Reading:
+    """`--help`, and beside it Python with numpy."""
+    ours = measure(time_children(["-m", "playground", "--help"]), 9)
+    return Reading(ours.seconds, 0, measure(time_children(["-c", "import numpy"]), 9).seconds)
+
+
+def measure_report(folder: Path) -> Reading:
+    """The whole command; beside it as many figures of three panels as it has pictures.
+
+    They are saved as matplotlib saves them, by one process that has imported it. `peak` is the size
+    of the report.
+    """
+    import io
+
+    from matplotlib.figure import Figure
+
+    written = folder / "report.html"
+    report = time_children(["-m", "playground", "report", folder, "-o", written])
+    ours = measure(report, 2)
+    count = written.read_bytes().count(b"<img ")
+
+    def draw_figures() -> None:
+        for _ in range(count):
+            figure = Figure(figsize=(10, 2.9), dpi=200)
+            for ax in figure.subplots(1, 3):
+                ax.stairs(range(64), fill=True)
+            figure.savefig(io.BytesIO(), format="png")
+
+    size = written.stat().st_size
+    written.unlink()
+    return Reading(ours.seconds, size, measure(draw_figures, 1).seconds)
+
+
 MEASUREMENTS: dict[str, Callable[[Path], Reading]] = {
+    "check": measure_check,
+    "help": measure_help,
+    "report": measure_report,
     "reading": measure_reading,
     "onnx.load": measure_onnx_load,
     "opening": measure_opening,
@@ -453,7 +526,49 @@ def compare_many_layers(run: Run) -> Iterator[Line]:
     yield run.line("5,000 layers: switch", "a page of 2 layers", seen["part"], seen[many])
 
 
+def compare_starting(run: Run) -> Iterator[Line]:
+    """The page beside a bare one of two cells, from its command and once the server is warm."""
+    import starting
+
+    with starting.open_browser() as browser:
+        theirs = ours = starting.Start(math.inf, math.inf)
+        for _ in range(1 if run.quick else 3):
+            run.progress("start: a bare page, and ours")
+            theirs = theirs.best_of(starting.time_bare(browser))
+            ours = ours.best_of(starting.time_ours(browser, CHECKED, SHIPPED_VERDICT))
+    bare = "a bare page of two cells"
+    yield run.line("start: cold, to the verdict", bare, theirs.cold, ours.cold)
+    yield run.line("start: warm, to the verdict", bare, theirs.warm, ours.warm)
+
+
+def compare_commands(run: Run) -> Iterator[Line]:
+    for measurement, name, neighbour in (
+        ("help", "start: --help", "importing numpy"),
+        ("check", "check: processor time", "importing onnx and onnx_ir"),
+    ):
+        run.progress(name)
+        reading = run_alone(measurement, CHECKED)
+        yield run.line(name, neighbour, reading.beside, reading.seconds)
+
+
+def compare_reports(run: Run) -> Iterator[Line]:
+    folder = run.folder / "dscnn"
+    shutil.copytree(CHECKED, folder, dirs_exist_ok=True)
+    figures = "as many figures, by matplotlib on one core"
+    run.progress("report: 14 layers")
+    few = run_alone("report", folder)
+    yield run.line("report of 14 layers: time", figures, few.beside, few.seconds)
+    if not run.quick:
+        many = run.read("report", "200")
+        yield run.line("report of 200 layers: time", figures, many.beside, many.seconds)
+        size = many.peak / 1e6
+        yield run.line("report of 200 layers: size", "5 MB", 5.0, size, "MB")
+
+
 COMPARISONS: dict[str, Callable[[Run], Iterator[Line]]] = {
+    "start": compare_starting,
+    "commands": compare_commands,
+    "report": compare_reports,
     "open": compare_opening,
     "scan": compare_scan,
     "layer": compare_layer,

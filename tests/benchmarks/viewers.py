@@ -59,6 +59,9 @@ _BUTTON = re.compile(
 _IMAGE = re.compile(r"<img\b[^>]*>")
 _ATTRIBUTE = re.compile(r"""\b(src|alt|data-label|data-options)=(?:'([^']*)'|"([^"]*)")""")
 
+# How the buttons begin that measure what the outputs lose, and search for what takes it back.
+MEASURE, PLAN = "Measure on", "Find what takes it back"
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -146,7 +149,7 @@ def render_alone(folder: Path, count: int | None = None) -> tuple[list[Layer], f
     comparison = compare_folder(opened)
 
     def render(layer: str) -> Iterable[figures.Picture]:
-        drawn = (chart.render(comparison, layer, False) for chart in figures.LAYER_CHARTS.values())
+        drawn = (chart.render(comparison, layer, None) for chart in figures.LAYER_CHARTS.values())
         yield from (picture for picture in drawn if picture is not None)
 
     layers, seconds = [], []
@@ -508,9 +511,17 @@ async def _browse(
 
 
 async def measure_beside(
-    models: Path, network: str, layers: Sequence[Layer], measured: str, pause: float
+    models: Path,
+    network: str,
+    layers: Sequence[Layer],
+    measured: str,
+    pause: float,
+    label: str = MEASURE,
 ) -> tuple[list[Switch], float, list[str]]:
     """Let one viewer switch layers for as long as another measures the outputs of a network.
+
+    Args:
+        label: how the button begins that the other one presses.
 
     Returns:
         the switches, the seconds that the measuring took, and the errors of both.
@@ -525,8 +536,8 @@ async def measure_beside(
 
         async def measure() -> float:
             start = time.perf_counter()
-            button = asks.find_button("Measure on")
-            assert button is not None, "there is nothing to measure"
+            button = asks.find_button(label)
+            assert button is not None, f"there is no button {label!r}"
             await asyncio.to_thread(asks.send, button, 1)
             while asks.find_button("Stop") is None:
                 await asks.wait_until_rests()
@@ -543,13 +554,13 @@ async def measure_beside(
 
 
 def measuring(
-    models: Path, network: str, layers: Sequence[Layer], measured: str, pause: float
+    models: Path, network: str, layers: Sequence[Layer], measured: str, pause: float, label: str
 ) -> int:
     switches, seconds, errors = asyncio.run(
-        measure_beside(models, network, layers, measured, pause)
+        measure_beside(models, network, layers, measured, pause, label)
     )
     waits = sorted(switch.seconds for switch in switches)
-    print(f"{measured} measured                   {seconds:8.2f} s")
+    print(f"{measured}, {label!r}: {seconds:.2f} s")
     print(f"{len(waits):3d} switches meanwhile, median    {statistics.median(waits):8.2f} s")
     print(f"{len(waits):3d} switches meanwhile, p95       {waits[int(0.95 * len(waits))]:8.2f} s")
     for error in errors[:5]:
@@ -576,11 +587,13 @@ def main() -> int:
     parser.add_argument("--layers", type=int, help="visit only the first of them")
     parser.add_argument("--hurry", type=float, help="two viewers without a pause, so many seconds")
     parser.add_argument("--measuring", metavar="NETWORK", help="that another viewer measures")
+    parser.add_argument("--planning", metavar="NETWORK", help="that another viewer plans")
     arguments = parser.parse_args()
     layers, alone = render_alone(arguments.models / arguments.network, arguments.layers)
-    if arguments.measuring:
-        asked = (arguments.measuring, arguments.pause)
-        return measuring(arguments.models, arguments.network, layers, *asked)
+    for asked, label in ((arguments.measuring, MEASURE), (arguments.planning, PLAN)):
+        if asked:
+            where = arguments.models, arguments.network, layers
+            return measuring(*where, asked, arguments.pause, label)
     if arguments.hurry:
         return hurry(arguments.models, arguments.network, layers, arguments.hurry)
     driven = asyncio.run(

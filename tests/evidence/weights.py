@@ -1,11 +1,15 @@
 """Compare every weight we read with the tensor that onnxruntime computes for the layer.
 
-    python tests/evidence/weights.py FOLDER [--only REGEX] [--verbose]
+    python tests/evidence/weights.py FOLDER ... [--only REGEX] [--verbose]
 
 The oracle shares no code with the playground: it walks the protobuf, cuts out the constant part of
 the graph that ends in a layer's weight, and lets onnxruntime run that with all optimizations off.
 Operators that keep codes themselves (QLinearConv, MatMulNBits ...) get an equivalent: a
-DequantizeLinear of their inputs, or the operator itself on an identity matrix.
+DequantizeLinear of their inputs, or the operator itself on an identity matrix. Codes whose scale
+follows the layer are scaled by what onnxruntime computes of it; a table is looked up row by row.
+
+Besides, every constant that could hold codes is searched for (tests/constant_search.py): one that
+is neither read, nor not understood, nor known to be no weight, is silent.
 """
 
 from __future__ import annotations
@@ -28,10 +32,16 @@ from onnx import helper, numpy_helper
 from playground.utils.parameter_inspector import (
     ModelFileError,
     UnavailableError,
+    list_constants,
     list_layers,
     load_model,
 )
 from playground.utils.parameter_inspector.wording import describe_refusal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# Imported once the path is known.
+from constant_search import find_constants, find_silent
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -55,6 +65,14 @@ INTEGER_SLOTS = {
     "ConvInteger": ((1, None, 3, 0),),
 }
 BYTES = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+NARROW = {
+    onnx.TensorProto.DataType.Value(name)
+    for name in (
+        "INT4", "UINT4", "INT8", "UINT8", "INT16", "UINT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ",
+        "FLOAT8E5M2", "FLOAT8E5M2FNUZ",
+    )
+}  # fmt: skip
+KEPT_WHOLE = ("Mul", "Cast", "Identity", "Add", "Reshape")
 RUN_SLOTS = {"MatMulNBits": 1, "MatMulBnb4": 1, "GatherBlockQuantized": 0, "QMoE": 2}
 
 
@@ -65,6 +83,7 @@ class Scope:
     initializers: dict[str, onnx.TensorProto]
     producers: dict[str, onnx.NodeProto]
     outer: Scope | None
+    readers: dict[str, list[onnx.NodeProto]]
 
     def find(self, name: str) -> onnx.TensorProto | onnx.NodeProto | None:
         scope: Scope | None = self
@@ -83,7 +102,12 @@ def walk(
     initializers: dict[str, onnx.TensorProto] = {}
     for tensor in graph.initializer:
         initializers.setdefault(tensor.name, tensor)
-    scope = Scope(initializers, {o: n for n in graph.node for o in n.output if o}, outer)
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    makers = {o: n for n in graph.node for o in n.output if o}
+    scope = Scope(initializers, makers, outer, readers)
     for node in graph.node:
         yield node, scope
         for attribute in node.attribute:
@@ -92,16 +116,20 @@ def walk(
 
 
 def constant_part(
-    name: str, scope: Scope
+    name: str, scope: Scope, fed: str = ""
 ) -> tuple[list[onnx.NodeProto], dict[str, onnx.TensorProto]] | None:
-    """Return the nodes and initializers that ``name`` is made from, None if it needs an input."""
+    """Return the nodes and initializers that ``name`` is made from, None if it needs an input.
+
+    Args:
+        fed: a tensor that is given besides.
+    """
     nodes: list[onnx.NodeProto] = []
     tensors: dict[str, onnx.TensorProto] = {}
     done: set[str] = set()
     open_names: set[str] = set()
 
     def visit(name: str) -> bool:
-        if name in done or name == "":
+        if name in done or name in ("", fed):
             return True
         found = scope.find(name)
         if found is None or name in open_names:
@@ -203,8 +231,13 @@ def oracle_values(
         if part is None:
             return None
         if node.op_type == "Gather" and name in part[1] and part[1][name].data_type in BYTES:
-            return table_by_name(name, scope, model)
-        return run_part(model, *part, name)
+            table = table_by_rows(node, scope, model)
+            return table_by_name(name, scope, model) if table is None else table
+        values = run_part(model, *part, name)
+        if not is_bare(part):
+            return values
+        scale = scale_behind(node, scope, model)
+        return values if scale is None else values * placed(scale, node, slot, values.ndim)
     if node.op_type in RUN_SLOTS:
         return run_operator(node, scope, model)
     codes, scale, zero, axis = slot
@@ -252,10 +285,75 @@ def table_by_name(name: str, scope: Scope, model: onnx.ModelProto) -> np.ndarray
     return dequantize_by_onnxruntime(codes, scale, zero, 0, model)
 
 
+def table_by_rows(node: onnx.NodeProto, scope: Scope, model: onnx.ModelProto) -> np.ndarray | None:
+    """Look every row up, in the order of the table, and follow it to where it is real."""
+    name, rows = node.output[0], scope.initializers[node.input[0]].dims
+    for _ in range(10):
+        readers = scope.readers.get(name, [])
+        if len(readers) != 1:
+            return None
+        name = readers[0].output[0]
+        if readers[0].op_type in ("Mul", "DequantizeLinear"):
+            part = constant_part(name, scope, fed=node.input[1])
+            if part is None:
+                return None
+            feeds = {node.input[1]: np.arange(rows[0])}
+            return run_part(model, *part, name, feeds).reshape(rows)
+    return None
+
+
+def is_bare(part: tuple[list[onnx.NodeProto], dict[str, onnx.TensorProto]]) -> bool:
+    """Whether a constant is made of integers or narrow floats, and nothing scales it."""
+    nodes, tensors = part
+    scaled = {"Mul", "DequantizeLinear", "Div"} & {node.op_type for node in nodes}
+    narrow = [t for t in tensors.values() if t.data_type in NARROW and np.prod(t.dims) > 16]
+    return bool(nodes and narrow and not scaled)
+
+
+def scale_behind(node: onnx.NodeProto, scope: Scope, model: onnx.ModelProto) -> np.ndarray | None:
+    """Return the constant that a layer's result is multiplied by, behind what keeps it whole."""
+    name = node.output[0]
+    for _ in range(10):
+        readers = scope.readers.get(name, [])
+        if len(readers) != 1 or readers[0].op_type not in KEPT_WHOLE:
+            return None
+        reader = readers[0]
+        if reader.op_type == "Mul":
+            other = next(i for i in reader.input if i != name)
+            scale = constant_factor(other, scope, model)
+            if scale is not None:
+                return scale
+        name = reader.output[0]
+    return None
+
+
+def constant_factor(name: str, scope: Scope, model: onnx.ModelProto) -> np.ndarray | None:
+    """Return a constant, or the constant factor of a product with what is computed."""
+    found = scope.find(name)
+    if constant_part(name, scope) is not None:
+        return array_of(name, scope, model)
+    if isinstance(found, onnx.NodeProto) and found.op_type == "Mul":
+        factors = [array_of(one, scope, model) for one in found.input]
+        return next((one for one in factors if one is not None), None)
+    return None
+
+
+def placed(scale: np.ndarray, node: onnx.NodeProto, slot: object, rank: int) -> np.ndarray:
+    """Return a scale of a result so that it broadcasts against the layer's weight."""
+    if scale.size == 1 or node.op_type == "MatMul":
+        return scale.reshape(()) if scale.size == 1 else scale
+    if node.op_type == "Gemm":
+        channels = 0 if attribute(node, "transB") else 1
+    else:
+        channels = 1 if node.op_type == "ConvTranspose" else 0
+    return scale.reshape([-1 if i == channels else 1 for i in range(rank)])
+
+
 def scale_by_name(node: onnx.NodeProto, scope: Scope, model: onnx.ModelProto) -> np.ndarray | None:
-    """onnxruntime's quantizer names the scale after the weight; nothing else is tried."""
+    """onnxruntime's quantizer names the scale after the weight; others let it follow."""
     base = node.input[1].removesuffix("_quantized")
-    return array_of(f"{base}_scale", scope, model)
+    named = array_of(f"{base}_scale", scope, model)
+    return scale_behind(node, scope, model) if named is None else named
 
 
 def run_operator(node: onnx.NodeProto, scope: Scope, model: onnx.ModelProto) -> np.ndarray | None:
@@ -306,6 +404,8 @@ class Tally:
     silent: int = 0
     not_understood: int = 0
     no_oracle: int = 0
+    constants: int = 0
+    silent_constants: int = 0
 
 
 def expected_weights(
@@ -343,7 +443,15 @@ def check_file(path: Path, tally: Tally, reasons: Counter[str], verbose: bool) -
     proto = onnx.load(path)
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
-    layers = list_layers(load_model(path))
+    opened = load_model(path)
+    layers = list_layers(opened)
+    tally.constants += len(find_constants(proto))
+    for said in find_silent(proto, layers, list_constants(opened)):
+        tally.silent_constants += 1
+        print(f"  SILENT {path.name}: {said}")
+    scales = {
+        p.quantization.scale_source.name for one in layers for p in one.parameters if p.is_quantized
+    }
     by_output = {}
     for layer in layers:
         by_output.setdefault((layer.op_type, layer.input_names), []).append(layer)
@@ -357,6 +465,10 @@ def check_file(path: Path, tally: Tally, reasons: Counter[str], verbose: bool) -
         position[node.op_type] += 1
     for node, slot, scope in expected_weights(proto):
         same = by_output.get((node.op_type, tuple(node.input)), [])
+        named = [layer for layer in same if layer.node_name == node.name]
+        same = named if len(named) == 1 else same
+        if not same and node.input[slot if isinstance(slot, int) else slot[0]] in scales:
+            continue  # looked up for a table's codes: the scale of another layer
         if len(same) == 1:
             layer = same[0]
         else:
@@ -438,12 +550,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--only", default="")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
+    sys.setrecursionlimit(20_000)  # a constant can have thousands of operators behind it
     tally, reasons = Tally(), Counter()
-    for path in sorted(arguments.folder.rglob("*.onnx")):
+    paths = [path for folder in arguments.folders for path in sorted(folder.rglob("*.onnx"))]
+    for path in paths:
         if not re.search(arguments.only, str(path)):
             continue
         try:
@@ -465,7 +579,7 @@ def main() -> int:
         print(f"{name.replace('_', ' '):>16} {value:6}")
     for reason, count in reasons.most_common():
         print(f"{count:6} × {reason}")
-    return 1 if tally.wrong or tally.silent else 0
+    return 1 if tally.wrong or tally.silent or tally.silent_constants else 0
 
 
 if __name__ == "__main__":
