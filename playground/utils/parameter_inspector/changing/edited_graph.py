@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..operators import MICROSOFT
+from ..running.free_names import FreeNames
 from ..running.switched_model import all_names, all_nodes
 from ..running.whole_model import add_domain
 
@@ -34,7 +35,7 @@ class EditedGraph:
         self.made_by: dict[str, onnx.NodeProto] = {}
         self._nodes: dict[int, onnx.NodeProto] = {}
         self._reads: dict[str, list[Slot]] = defaultdict(list)
-        self._taken = set(all_names(self.graph))
+        self._free_names = FreeNames(all_names(self.graph))
         self._given = {value.name for value in self.graph.input}
         self._ends = {value.name for value in self.graph.output}
         self._changed: set[str] = set()
@@ -90,11 +91,7 @@ class EditedGraph:
     # ------------------------------------------------- names and constants
 
     def new_name(self, stem: str) -> str:
-        name, number = stem, 2
-        while name in self._taken:
-            name, number = f"{stem}_{number}", number + 1
-        self._taken.add(name)
-        return name
+        return self._free_names.new(stem)
 
     def add_constant(self, array: np.ndarray, stem: str) -> str:
         name = self.new_name(stem)
@@ -216,7 +213,7 @@ class EditedGraph:
         for name in node.output:
             if name:
                 self.made_by[name] = node
-                self._taken.add(name)
+                self._free_names.take(name)
         for one in all_nodes([node]):
             for index, name in enumerate(one.input):
                 if name:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import onnx
 
+from ..running.free_names import FreeNames
 from ..running.switched_model import all_names, all_nodes
 
 # What onnxruntime's MatMulAddFusion calls its constants. A float weight lets it fuse again, and it
@@ -18,22 +19,14 @@ def free_fusion_names(proto: onnx.ModelProto) -> None:
     graph = proto.graph
     ends = {value.name for value in (*graph.input, *graph.output)}
     held = [tensor for tensor in graph.initializer if tensor.name not in ends]
-    taken = set(all_names(graph))
+    free = FreeNames(all_names(graph))
     names: dict[str, str] = {}
     for tensor in held:
         if tensor.name.startswith(FUSION_NAMES):
-            names[tensor.name] = _new_name(f"earlier_{tensor.name}", taken)
-            taken.add(names[tensor.name])
+            names[tensor.name] = free.new(f"earlier_{tensor.name}")
             tensor.name = names[tensor.name]
     if names:
         _rename_reads(graph, names)
-
-
-def _new_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}_{number}", number + 1
-    return name
 
 
 def _rename_reads(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

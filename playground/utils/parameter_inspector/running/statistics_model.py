@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..measuring.outputs import ActivationStatistics, Quantizer, decibels
+from .free_names import FreeNames
 from .switched_model import SwitchedModel, UnitNodes, all_names, names_of, settle
 
 SECOND = "/quantized"
@@ -88,7 +89,7 @@ class _Statistics:
         self.sites = {site.after: site for site in switched.sites}
         opsets = {one.domain: one.version for one in proto.opset_import}
         self.opset = opsets.get("", opsets.get("ai.onnx", 0))
-        self.taken = set(all_names(switched.proto.graph)) | set(names.values())
+        self._free_names = FreeNames([*all_names(switched.proto.graph), *names.values()])
         self.is_narrow = any(
             tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
             for tensor in self.graph.initializer
@@ -201,11 +202,7 @@ class _Statistics:
     # ------------------------------------------------- small parts
 
     def _name(self, end: str) -> str:
-        name, number = f"{self.stem}/{end}", 2
-        while name in self.taken:
-            name, number = f"{self.stem}/{end}_{number}", number + 1
-        self.taken.add(name)
-        return name
+        return self._free_names.new(f"{self.stem}/{end}")
 
     def _node(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         name = self._name(op_type)

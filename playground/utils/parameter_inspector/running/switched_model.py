@@ -20,6 +20,7 @@ from ..quantization import numpy_dtype
 from ..reading.edges import Network, Step, StepKind
 from ..reading.model_file import Model
 from .fake_quantizers import create_fake_nodes, read_fake_quantizer
+from .free_names import FreeNames
 from .placing import folded_parameters
 from .quantizers import MICROSOFT_TYPES, ActivationSite, NormFolding, Placement, Unit, WeightSite
 from .whole_model import add_domain, create_whole_proto
@@ -114,7 +115,7 @@ class Builder:
     def __init__(self, original: Network, variant: Network, placement: Placement) -> None:
         self.original, self.variant, self.placement = original, variant, placement
         self.proto, self.nodes = create_whole_proto(original.model)
-        self.taken = set(all_names(self.proto.graph))
+        self._free_names = FreeNames(all_names(self.proto.graph))
         self.gates = self._new_name(GATES)
         self.opset = original.model.opset
         self.constants: dict[int, str] = {}
@@ -161,11 +162,7 @@ class Builder:
     # ------------------------------------------------- names, constants, gates
 
     def _new_name(self, stem: str) -> str:
-        name, number = stem, 2
-        while name in self.taken:
-            name, number = f"{stem}_{number}", number + 1
-        self.taken.add(name)
-        return name
+        return self._free_names.new(stem)
 
     def _add_constant(self, array: np.ndarray, stem: str) -> str:
         name = self._new_name(f"{stem}/held")
