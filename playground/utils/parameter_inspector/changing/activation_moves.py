@@ -9,6 +9,7 @@ import numpy as np
 
 from ..measuring.outputs import ActivationStatistics, Quantizer
 from ..quantization import code_limits
+from ..running.statistics_model import representable
 from ..running.tunable_model import is_tunable
 from .moves import ActivationScheme, Move, MoveKind, RangeRule
 
@@ -93,7 +94,8 @@ def _join_histograms(
 
 def _list_ranges(group: tuple[Quantizer, ...], observed: Observed) -> Iterator[Move]:
     first = group[0]
-    current = _current_range(first)
+    current = representable(first)
+    assert current is not None  # what was observed has one scale
     tried: list[tuple[float, float]] = [current]
     data_type = first.data_type
     for rule, percentile, ends in _list_ends(observed, data_type):
@@ -174,24 +176,9 @@ def fit_scheme(
     return ActivationScheme(data_type, float(scale), zero_point)
 
 
-def _current_range(quantizer: Quantizer) -> tuple[float, float]:
-    assert quantizer.scale is not None and quantizer.code_limits is not None
-    scale = float(quantizer.scale.reshape(-1)[0])
-    zero = _zero_point(quantizer)
-    return (
-        (quantizer.code_limits[0] - zero) * scale,
-        (quantizer.code_limits[1] - zero) * scale,
-    )
-
-
-def _zero_point(quantizer: Quantizer) -> float:
-    given = quantizer.zero_point
-    return 0.0 if given is None else float(given.reshape(-1)[0])
-
-
 def _is_symmetric(quantizer: Quantizer) -> bool:
     low, high = code_limits(quantizer.data_type)
-    return _zero_point(quantizer) == (0 if low < 0 else (high + 1) // 2)
+    return quantizer.zero == (0 if low < 0 else (high + 1) // 2)
 
 
 def _other_sign(data_type: str, observed: Observed) -> str:

@@ -48,6 +48,11 @@ class Quantizer:
     def is_dynamic(self) -> bool:
         return self.kind is QuantizerKind.ACTIVATION and self.scale is None
 
+    @property
+    def zero(self) -> float:
+        """The zero-point of a tensor that has one scale: 0 where none is given."""
+        return 0.0 if self.zero_point is None else float(self.zero_point.reshape(-1)[0])
+
 
 @dataclass(frozen=True)
 class Unplaced:

@@ -102,9 +102,4 @@ def _is_same(one: Quantizer, other: Quantizer, factor: float) -> bool:
     if one.scale is None or other.scale is None or not one.scale.size == other.scale.size == 1:
         return False
     scales = float(one.scale.reshape(-1)[0]), float(other.scale.reshape(-1)[0]) * factor
-    return _zero(one) == _zero(other) and math.isclose(*scales, rel_tol=SAME_SCALE)
-
-
-def _zero(quantizer: Quantizer) -> float:
-    found = quantizer.zero_point
-    return 0.0 if found is None else float(found.reshape(-1)[0])
+    return one.zero == other.zero and math.isclose(*scales, rel_tol=SAME_SCALE)

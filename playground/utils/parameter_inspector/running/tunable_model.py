@@ -192,9 +192,8 @@ def find_setting(quantizer: Quantizer) -> Setting | None:
     if not is_tunable(quantizer):
         return None
     assert quantizer.scale is not None and quantizer.code_limits is not None
-    given = quantizer.zero_point
-    zero_point = 0.0 if given is None else float(given.reshape(-1)[0])
-    return Setting.of(float(quantizer.scale.reshape(-1)[0]), zero_point, quantizer.code_limits)
+    scale = float(quantizer.scale.reshape(-1)[0])
+    return Setting.of(scale, quantizer.zero, quantizer.code_limits)
 
 
 class _TunableBuilder(Builder):
