@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from threading import Event
 
 from ..facts import EndingKind, QuantizerKind
@@ -174,6 +175,11 @@ class _Search:
     def _level(self, moves: Sequence[Move], rows: Rows | None = None) -> Level:
         return self.bench.measure(moves, self.deciding if rows is None else rows)
 
+    @cached_property
+    def _held_back_before(self) -> Level:
+        """The file as it is, on the samples that judge: every plan stands beside it."""
+        return self._level((), self.judging)
+
     def _level_now(self) -> Level:
         assert self.plan is not None
         return self.kept[-1].level if self.kept else self.plan.before
@@ -222,15 +228,14 @@ class _Search:
         assert self.plan is not None
         after = self._level(moves)
         step = PlanStep(tuple(moves), after, Cost.of(moves))
-        held_back = self._level((), self.judging), self._level(moves, self.judging)
         self.named.append(
             replace(
                 self.plan,
                 name=name,
                 after=after,
                 steps=(step,),
-                held_back_before=held_back[0],
-                held_back_after=held_back[1],
+                held_back_before=self._held_back_before,
+                held_back_after=self._level(moves, self.judging),
             )
         )
         self._tell()
@@ -359,14 +364,12 @@ class _Search:
 
     def _approach(self, batch: Sequence[Move]) -> bool:
         """Keep the fewest moves of a batch with which the target is reached."""
-        low, high = 0, len(batch)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._level([*self._moves(), *batch[:middle]]).reaches(self.target):
-                high = middle
-            else:
-                low = middle
-        self._keep(batch[:high], self._level([*self._moves(), *batch[:high]]))
+
+        def is_enough(some: Sequence[Move]) -> bool:
+            return self._level([*self._moves(), *some]).reaches(self.target)
+
+        fewest = cut_moves(batch, is_enough)
+        self._keep(fewest, self._level([*self._moves(), *fewest]))
         return True
 
     def _keep(self, batch: Sequence[Move], level: Level) -> None:
@@ -442,12 +445,11 @@ class _Search:
 
     def _judge(self) -> None:
         assert self.plan is not None
-        before = self._level((), self.judging)
         after = self._level(self._moves(), self.judging)
         sides = self._measure_sides(()), self._measure_sides(self._moves())
         self.plan = replace(
             self.plan,
-            held_back_before=before,
+            held_back_before=self._held_back_before,
             held_back_after=after,
             sides_before=sides[0],
             sides_after=sides[1],
