@@ -29,6 +29,7 @@ from ..parameter_inspector import (
 )
 from ..spelling import capitalize
 from .background import SECONDS_BETWEEN_NEWS
+from .followed import Followed
 
 SAMPLES = "samples.npz"
 FAILED = "Measuring failed; the log of the server says why."
@@ -139,36 +140,7 @@ class SharedRun:
         return replace(self.progress.outputs, ending=Ending(EndingKind.CANCELLED))
 
 
-_running: dict[Hashable, SharedRun] = {}
-_lock = threading.Lock()
-
-
-def join_run(key: Hashable, measure: Measure) -> SharedRun:
-    """Return the run of a key, perhaps begun by another viewer. Who joins has to leave."""
-    with _lock:
-        run = _running.get(key)
-        if run is None or run.cancel.is_set():
-            run = _running[key] = SharedRun(measure)
-            threading.Thread(target=_work, args=(key, run), daemon=True).start()
-        run.followers += 1
-        return run
-
-
-def leave_run(run: SharedRun) -> None:
-    """Follow a run no longer. It ends when nobody does."""
-    with _lock:
-        run.followers -= 1
-        if not run.followers:
-            run.cancel.set()
-
-
-def _work(key: Hashable, run: SharedRun) -> None:
-    try:
-        run.work()
-    finally:
-        with _lock:
-            if _running.get(key) is run:
-                del _running[key]
+_running: Followed[SharedRun] = Followed()
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +207,8 @@ def _follow_one(
     known = _outputs.peek(key)
     if known is not None:
         return known, ""
-    run = join_run(key, partial(_measure, wish, news.variant, key))
+    measure = partial(_measure, wish, news.variant, key)
+    run = _running.join(key, lambda: SharedRun(measure))
     try:
         tell(news)
         while not run.done.wait(SECONDS_BETWEEN_NEWS):
@@ -243,7 +216,7 @@ def _follow_one(
                 return run.known(), ""
             tell(replace(news, ahead=run.ahead, progress=run.progress))
     finally:
-        leave_run(run)
+        _running.leave(run)
     return run.outputs, run.why
 
 

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from ..parameter_inspector import RunEndedError, SharedCache
 from ..spelling import capitalize
 from .background import SECONDS_BETWEEN_NEWS
+from .followed import Followed
 
 T = TypeVar("T")
 FAILED = "The search failed; the log of the server says why."
@@ -37,19 +38,21 @@ class Searching(Generic[T]):
 class SharedSearch(Generic[T]):
     """One search, in a thread of its own, for all who follow it."""
 
-    def __init__(self, searching: Searching[T]) -> None:
+    def __init__(self, searching: Searching[T], keep: Callable[[T], None]) -> None:
         self.done, self.cancel = threading.Event(), threading.Event()
         self.found: T | None = None
         self.why = ""
         self.followers = 0
-        self._searching = searching
+        self._searching, self._keep = searching, keep
 
     def work(self) -> None:
         """Search. What goes wrong is one sentence in ``why``."""
         self.why = FAILED
         try:
-            self.found = self._searching.search(self._tell, self.cancel)
+            found = self.found = self._searching.search(self._tell, self.cancel)
             self.why = ""
+            if self._searching.is_whole(found):
+                self._keep(found)
         except (RunEndedError, ValueError, OSError, MemoryError) as ended:
             # A search that is stopped before it found anything ends without a word.
             stopped = self.cancel.is_set()
@@ -66,8 +69,7 @@ class SharedSearches(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self._found: SharedCache[T] = SharedCache(size=size)
-        self._running: dict[Hashable, SharedSearch[T]] = {}
-        self._lock = threading.Lock()
+        self._running: Followed[SharedSearch[T]] = Followed()
 
     def recall(self, key: Hashable) -> T | None:
         """Return what was searched wholly before, by any viewer."""
@@ -84,37 +86,15 @@ class SharedSearches(Generic[T]):
         known = self.recall(searching.key)
         if known is not None:
             return known, ""
-        run = self._join(searching)
+
+        def keep(found: T) -> None:
+            self._found.get(searching.key, lambda: found)
+
+        run = self._running.join(searching.key, lambda: SharedSearch(searching, keep))
         try:
             while not run.done.wait(SECONDS_BETWEEN_NEWS) and not cancelled():
                 if run.found is not None:
                     tell(run.found)
         finally:
-            self._leave(run)
+            self._running.leave(run)
         return run.found, run.why if run.done.is_set() else ""
-
-    def _join(self, searching: Searching[T]) -> SharedSearch[T]:
-        with self._lock:
-            run = self._running.get(searching.key)
-            if run is None or run.cancel.is_set():
-                run = self._running[searching.key] = SharedSearch(searching)
-                threading.Thread(target=self._work, args=(run, searching), daemon=True).start()
-            run.followers += 1
-            return run
-
-    def _leave(self, run: SharedSearch[T]) -> None:
-        with self._lock:
-            run.followers -= 1
-            if not run.followers:
-                run.cancel.set()
-
-    def _work(self, run: SharedSearch[T], searching: Searching[T]) -> None:
-        try:
-            run.work()
-            found = run.found
-            if found is not None and not run.why and searching.is_whole(found):
-                self._found.get(searching.key, lambda: found)
-        finally:
-            with self._lock:
-                if self._running.get(searching.key) is run:
-                    del self._running[searching.key]
