@@ -115,43 +115,51 @@ def search_with_progress(search: Search, model: Model) -> tuple[MeasuredPlan, ..
     Raises:
         CannotRunError: the models could not be run at all.
     """
-    name, cancel = file_name(model), threading.Event()
-    try:
-        with stopped_by_interrupt(cancel), progress_line(describe_plan_progress) as progress:
-            return search(progress, cancel)
-    except ModelTooLargeError as error:
-        raise CannotRunError(f"{name}: it is too large to be run here, {error}") from error
-    except (RunEndedError, UnavailableError) as error:
-        if cancel.is_set():
-            raise KeyboardInterrupt from error
-        raise CannotRunError(f"{name}: {error}") from error
+    cancel = threading.Event()
+    with running(model, cancel), progress_line(describe_plan_progress) as progress:
+        return search(progress, cancel)
 
 
 def measure_one(
     comparison: Comparison, variant: str, samples: Samples, limits: Limits, optimized: bool
 ) -> Outputs:
-    name = file_name(comparison.variants[variant])
     cancel = threading.Event()
+    with (
+        running(comparison.variants[variant], cancel),
+        progress_line(describe_progress) as progress,
+    ):
+        found = measure_outputs(
+            comparison,
+            samples,
+            variant,
+            limits=limits,
+            optimized=optimized,
+            progress=progress,
+            cancel=cancel,
+        )
+    if found.ending is not None and found.ending.kind is EndingKind.CANCELLED:
+        raise KeyboardInterrupt
+    return found
+
+
+@contextmanager
+def running(model: Model, cancel: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C set the event while a model runs, and say in one way why it could not.
+
+    Raises:
+        CannotRunError: the model could not be run.
+        KeyboardInterrupt: it was stopped before anything was known.
+    """
+    name = file_name(model)
     try:
-        with stopped_by_interrupt(cancel), progress_line(describe_progress) as progress:
-            found = measure_outputs(
-                comparison,
-                samples,
-                variant,
-                limits=limits,
-                optimized=optimized,
-                progress=progress,
-                cancel=cancel,
-            )
+        with stopped_by_interrupt(cancel):
+            yield
     except ModelTooLargeError as error:
         raise CannotRunError(f"{name}: it is too large to be run here, {error}") from error
     except (RunEndedError, UnavailableError) as error:
         if cancel.is_set():
             raise KeyboardInterrupt from error
         raise CannotRunError(f"{name}: {error}") from error
-    if found.ending is not None and found.ending.kind is EndingKind.CANCELLED:
-        raise KeyboardInterrupt
-    return found
 
 
 @contextmanager
