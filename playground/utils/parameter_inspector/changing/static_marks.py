@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 # Where a weight and its bias stand. What else a node of these reads and makes is quantized too.
-_WEIGHTED = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1, None)}
+# What is quantized with a weight, and the input that is its bias.
+_WEIGHTED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "MatMul": None}
 _NORMS = ("BatchNormalization", "InstanceNormalization", "LayerNormalization")
 # What they make has the scale of what they read, if that is quantized at all.
 _MOVING = (
@@ -40,17 +41,6 @@ class StaticNode:
     outputs: tuple[str, ...]
 
     @property
-    def weight_position(self) -> int | None:
-        """The input that is quantized as a weight where it is a constant."""
-        if self.op_type in _NORMS:
-            return 1
-        return _WEIGHTED.get(self.op_type, (None, None))[0]
-
-    @property
-    def is_weighted(self) -> bool:
-        return self.op_type in _WEIGHTED
-
-    @property
     def moves(self) -> bool:
         """Whether what it makes has the scale of its first input."""
         return self.op_type in (*_MOVING, *_GATHERING, *_SPLITTING)
@@ -69,7 +59,7 @@ class StaticNode:
             return ()
         if self.op_type in _SPLITTING:
             return tuple(filter(None, self.inputs[:1]))
-        bias = 2 if self.op_type in _NORMS else _WEIGHTED.get(self.op_type, (None, None))[1]
+        bias = 2 if self.op_type in _NORMS else _WEIGHTED.get(self.op_type)
         read = [name for i, name in enumerate(self.inputs) if i != bias]
         read = read[:2] if self.op_type in _NORMS else read
         return tuple(filter(None, (*read, *self.outputs)))

@@ -16,8 +16,6 @@ from .constants import ConstantTable, attribute_values
 from .decoders import Stored
 from .following import OutputChain
 
-_PRODUCTS = ("MatMul", "FusedMatMul", "TransposeMatMul")
-
 
 def find_bare_codes(
     node: ir.Node, operand: Operand, constants: ConstantTable
