@@ -125,4 +125,11 @@ def test_what_became_of_many_layers_is_said_once_and_counted():
     notes = tuple(WritingNote(WritingNoteKind.BIAS_ADDED, f"layer{i}") for i in range(3))
     saved = Saved(Path("x.onnx"), ("layer2",), 1100, 1000, None, notes)
     *_, last = plan_tables.describe_saved_plan(SavedPlan(saved, PLAN, 29.0))
-    assert "ayer0" in last and "so it is in 2 more layers" in last
+    assert last.startswith("layer0: ") and "so it is in 2 more layers" in last
+
+
+def test_one_scale_that_was_raised_is_one_scale():
+    note = WritingNote(WritingNoteKind.SCALES_RAISED, "Conv", channels=1, sqnr_db=(41.2, 40.1))
+    saved = Saved(Path("x.onnx"), ("Conv",), 1100, 1000, None, (note,))
+    *_, last = plan_tables.describe_saved_plan(SavedPlan(saved, PLAN, 29.0))
+    assert "1 scale raised" in last and "from 41.2 to 40.1 dB" in last

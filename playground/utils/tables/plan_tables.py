@@ -261,7 +261,7 @@ def _group_notes(notes: Sequence[WritingNote]) -> Iterator[str]:
     for kind in dict.fromkeys(note.kind for note in notes):
         first, *others = (note for note in notes if note.kind is kind)
         more = f"; so it is in {spell_count(len(others), 'more layer')}" if others else ""
-        yield f"{capitalize(describe_note(first))}{more}."
+        yield f"{describe_note(first)}{more}."  # it begins with a name, which stays as it is
 
 
 def _compare_saved(done: SavedPlan) -> str:

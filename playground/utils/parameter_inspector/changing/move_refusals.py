@@ -73,8 +73,8 @@ _NOTES: Mapping[WritingNoteKind, Callable[[WritingNote], str]] = {
         f"{n.layer}: its {n.op_type} is back, the range no longer cuts"
     ),
     _Note.SCALES_RAISED: lambda n: (
-        f"{n.layer}: {n.channels} scales raised so that the bias fits into int32, the weight from "
-        f"{n.sqnr_db[0]:.1f} to {n.sqnr_db[1]:.1f} dB"
+        f"{n.layer}: {n.channels} scale{'s' * (n.channels != 1)} raised so that the bias fits into "
+        f"int32, the weight from {n.sqnr_db[0]:.1f} to {n.sqnr_db[1]:.1f} dB"
     ),
     _Note.BIAS_ADDED: lambda n: f"{n.layer}: has a bias now",
     _Note.TO_CODES: lambda n: f"{n.layer}: its weight is stored in codes now",
